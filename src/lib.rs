@@ -1,0 +1,10 @@
+//! vpnlab: build an IP tunnel step by step, in a lab of its own.
+#![deny(unsafe_code)]
+
+pub mod cli;
+pub mod error;
+pub mod lab;
+pub mod packet;
+pub mod steps;
+pub mod sys;
+pub mod topology;

@@ -1,0 +1,1 @@
+//! The handout, a file per step.
