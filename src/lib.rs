@@ -4,6 +4,7 @@
 pub mod cli;
 pub mod error;
 pub mod lab;
+pub mod net;
 pub mod packet;
 pub mod steps;
 pub mod sys;

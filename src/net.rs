@@ -1,0 +1,298 @@
+//! Addresses, links and routes of one network namespace, over rtnetlink(7).
+//!
+//! The steps use it on the namespace they run in; the lab opens one for each host. Every change is logged as the `ip`
+//! command that would do the same, so that the log can be typed. Nothing here knows a topology, and nothing forks.
+
+use std::future::Future;
+use std::io;
+use std::net::IpAddr;
+
+use futures_util::TryStreamExt;
+use ipnet::IpNet;
+use log::{Level, log};
+use netlink_packet_route::address::AddressAttribute;
+use netlink_packet_route::link::{LinkAttribute, LinkFlags, LinkMessage};
+use netlink_packet_route::route::{RouteAddress, RouteAttribute, RouteMessage, RouteProtocol, RouteType};
+use rtnetlink::{Handle, LinkUnspec, RouteMessageBuilder};
+use tokio::runtime::Runtime;
+
+use crate::error::{Context, Error, Result};
+
+/// A netlink socket of one network namespace: the one that the calling thread was in at [`Net::open`].
+pub struct Net {
+    runtime: Runtime,
+    handle: Handle,
+    said: Level,
+}
+
+/// A network interface as the kernel has it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Link {
+    /// The kernel's number for it, unique in its namespace.
+    pub index: u32,
+    /// Its name.
+    pub name: String,
+    /// Whether it is administratively up (`IFF_UP`).
+    pub up: bool,
+    /// Its MTU in bytes.
+    pub mtu: u32,
+    /// What `ip link set alias` wrote on it.
+    pub alias: Option<String>,
+}
+
+/// A route to add or to remove: `ip route add TO [via VIA] [dev LINK]`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Route {
+    /// The destination network; a prefix length of 0 is the default route.
+    pub to: IpNet,
+    /// The next hop.
+    pub via: Option<IpAddr>,
+    /// The interface that it leads through.
+    pub dev: Option<String>,
+}
+
+/// Where the kernel would send a packet: the answer to `ip route get`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Hop {
+    /// The interface that the packet would leave through.
+    pub link: Option<u32>,
+    /// The source address that it would bear.
+    pub source: Option<IpAddr>,
+    /// The next hop, where the destination is not on the link itself.
+    pub via: Option<IpAddr>,
+}
+
+impl Net {
+    /// Opens a netlink socket in the calling thread's network namespace; changes are logged at `said`.
+    ///
+    /// # Errors
+    /// The kernel refuses a netlink socket or an event loop.
+    pub fn open(said: Level) -> Result<Self> {
+        let opening = || "cannot open a netlink socket".to_string();
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_io().build().context(opening)?;
+        let handle = {
+            let _inside = runtime.enter();
+            let (connection, handle, _) = rtnetlink::new_connection().context(opening)?;
+            runtime.spawn(connection);
+            handle
+        };
+        Ok(Self { runtime, handle, said })
+    }
+
+    /// Runs netlink requests to their end. For requests that have no method of their own here.
+    pub fn run<T>(&self, request: impl AsyncFnOnce(&Handle) -> T) -> T {
+        self.runtime.block_on(request(&self.handle))
+    }
+
+    /// All interfaces of the namespace, `lo` included.
+    pub fn links(&self) -> Result<Vec<Link>> {
+        let links = self.finish(self.handle.link().get().execute().try_collect::<Vec<_>>());
+        Ok(links.context(|| "cannot list the interfaces".into())?.iter().map(Link::from_message).collect())
+    }
+
+    /// The interface of this name, if there is one.
+    pub fn link(&self, name: &str) -> Result<Option<Link>> {
+        match self.finish(self.handle.link().get().match_name(name).execute().try_next()) {
+            Ok(message) => Ok(message.as_ref().map(Link::from_message)),
+            Err(error) if error.raw_os_error() == Some(nix::libc::ENODEV) => Ok(None),
+            Err(error) => Err(Error::failed(format!("cannot look up interface {name}")).because(error)),
+        }
+    }
+
+    /// The number of an interface.
+    ///
+    /// # Errors
+    /// There is no interface of this name.
+    pub fn index(&self, name: &str) -> Result<u32> {
+        match self.link(name)? {
+            Some(link) => Ok(link.index),
+            None => Err(Error::failed(format!("there is no interface named {name}"))),
+        }
+    }
+
+    /// `ip addr add ADDRESS dev LINK`
+    pub fn add_address(&self, link: &str, address: IpNet) -> Result<()> {
+        let index = self.index(link)?;
+        let request = self.handle.address().add(index, address.addr(), address.prefix_len());
+        self.change(format!("ip addr add {address} dev {link}"), request.execute())
+    }
+
+    /// The addresses of an interface, in the kernel's order.
+    pub fn addresses(&self, link: &str) -> Result<Vec<IpNet>> {
+        let index = self.index(link)?;
+        let all =
+            self.finish(self.handle.address().get().set_link_index_filter(index).execute().try_collect::<Vec<_>>());
+        let all = all.context(|| format!("cannot list the addresses of {link}"))?;
+        let address = |message: &netlink_packet_route::address::AddressMessage| {
+            // IFA_LOCAL is the address itself where IFA_ADDRESS is the peer's; IPv6 has only the latter (rtnetlink(7)).
+            let local = message.attributes.iter().find_map(|attribute| match attribute {
+                AddressAttribute::Local(address) => Some(*address),
+                _ => None,
+            });
+            let plain = message.attributes.iter().find_map(|attribute| match attribute {
+                AddressAttribute::Address(address) => Some(*address),
+                _ => None,
+            });
+            IpNet::new(local.or(plain)?, message.header.prefix_len).ok()
+        };
+        Ok(all.iter().filter(|message| message.header.index == index).filter_map(address).collect())
+    }
+
+    /// `ip link set dev LINK up`
+    pub fn set_up(&self, link: &str) -> Result<()> {
+        let request = self.handle.link().set(LinkUnspec::new_with_name(link).up().build());
+        self.change(format!("ip link set dev {link} up"), request.execute())
+    }
+
+    /// `ip link set dev LINK mtu MTU`
+    pub fn set_mtu(&self, link: &str, mtu: u32) -> Result<()> {
+        let request = self.handle.link().set(LinkUnspec::new_with_name(link).mtu(mtu).build());
+        self.change(format!("ip link set dev {link} mtu {mtu}"), request.execute())
+    }
+
+    /// `ip link del LINK`
+    pub fn delete_link(&self, link: &Link) -> Result<()> {
+        let request = self.handle.link().del(link.index);
+        self.change(format!("ip link del {}", link.name), request.execute())
+    }
+
+    /// `ip route add ...`
+    pub fn add_route(&self, route: &Route) -> Result<()> {
+        let message = self.route_message(route)?;
+        self.change(format!("ip route add {route}"), self.handle.route().add(message).execute())
+    }
+
+    /// `ip route del ...`
+    pub fn delete_route(&self, route: &Route) -> Result<()> {
+        let message = self.route_message(route)?;
+        self.change(format!("ip route del {route}"), self.handle.route().del(message).execute())
+    }
+
+    /// The routes of the main table that somebody added: not those that the kernel made for an address.
+    pub fn routes(&self) -> Result<Vec<RouteMessage>> {
+        const MAIN: u8 = nix::libc::RT_TABLE_MAIN;
+        let request = self.handle.route().get(RouteMessageBuilder::<IpAddr>::new().build());
+        let all = self.finish(request.execute().try_collect::<Vec<_>>()).context(|| "cannot list the routes".into())?;
+        let added = |route: &RouteMessage| {
+            route.header.table == MAIN
+                && route.header.kind == RouteType::Unicast
+                && route.header.protocol != RouteProtocol::Kernel
+        };
+        Ok(all.into_iter().filter(added).collect())
+    }
+
+    /// Where the kernel would send a packet for `destination`; `None` where it has no route.
+    pub fn route_to(&self, destination: IpAddr) -> Result<Option<Hop>> {
+        let prefix = if destination.is_ipv4() { 32 } else { 128 };
+        let message = RouteMessageBuilder::<IpAddr>::new().destination_prefix(destination, prefix);
+        let message = message.context(|| format!("cannot ask for the route to {destination}"))?.build();
+        let mut request = self.handle.route().get(message);
+        // A dump would list every route; RTM_GETROUTE with a destination and no dump asks for the kernel's choice.
+        request.message_mut().header.table = 0;
+        match self.finish(request.execute().try_next()) {
+            Ok(found) => Ok(found.map(|route| Hop::from_message(&route))),
+            Err(error) if matches!(error.raw_os_error(), Some(nix::libc::ENETUNREACH | nix::libc::EHOSTUNREACH)) => {
+                Ok(None)
+            }
+            Err(error) => Err(Error::failed(format!("cannot ask for the route to {destination}")).because(error)),
+        }
+    }
+
+    fn route_message(&self, route: &Route) -> Result<RouteMessage> {
+        let bad = || format!("cannot add route {route}");
+        let mut builder = RouteMessageBuilder::<IpAddr>::new();
+        builder = builder.destination_prefix(route.to.network(), route.to.prefix_len()).context(bad)?;
+        if let Some(via) = route.via {
+            builder = builder.gateway(via).context(bad)?;
+        }
+        if let Some(dev) = &route.dev {
+            builder = builder.output_interface(self.index(dev)?);
+        }
+        let mut message = builder.build();
+        if route.via.is_none() {
+            // As `ip route add` has it: what is on the link itself has link scope.
+            message.header.scope = netlink_packet_route::route::RouteScope::Link;
+        }
+        Ok(message)
+    }
+
+    /// Logs a change as the command that would do it, and does it.
+    fn change(&self, command: String, request: impl Future<Output = Result<(), rtnetlink::Error>>) -> Result<()> {
+        log!(self.said, "{command}");
+        self.finish(request).map_err(|error| {
+            let denied = matches!(error.raw_os_error(), Some(nix::libc::EPERM));
+            let failed = Error::failed(format!("{command} failed")).because(error);
+            if denied { failed.hint(crate::error::RUN_AS_ROOT) } else { failed }
+        })
+    }
+
+    /// Runs a request to its end, and turns netlink's errors into the system's.
+    fn finish<T>(&self, request: impl Future<Output = Result<T, rtnetlink::Error>>) -> io::Result<T> {
+        self.runtime.block_on(request).map_err(os_error)
+    }
+}
+
+/// The errno in a netlink answer, as an [`io::Error`].
+pub fn os_error(error: rtnetlink::Error) -> io::Error {
+    match error {
+        rtnetlink::Error::NetlinkError(message) => message.to_io(),
+        other => io::Error::other(other),
+    }
+}
+
+impl Link {
+    fn from_message(message: &LinkMessage) -> Self {
+        let mut link = Self {
+            index: message.header.index,
+            name: String::new(),
+            up: message.header.flags.contains(LinkFlags::Up),
+            mtu: 0,
+            alias: None,
+        };
+        for attribute in &message.attributes {
+            match attribute {
+                LinkAttribute::IfName(name) => link.name.clone_from(name),
+                LinkAttribute::Mtu(mtu) => link.mtu = *mtu,
+                LinkAttribute::IfAlias(alias) => link.alias = Some(alias.clone()),
+                _ => {}
+            }
+        }
+        link
+    }
+}
+
+impl Hop {
+    fn from_message(route: &RouteMessage) -> Self {
+        let ip = |address: &RouteAddress| match address {
+            RouteAddress::Inet(address) => Some(IpAddr::V4(*address)),
+            RouteAddress::Inet6(address) => Some(IpAddr::V6(*address)),
+            _ => None,
+        };
+        let mut hop = Self { link: None, source: None, via: None };
+        for attribute in &route.attributes {
+            match attribute {
+                RouteAttribute::Oif(index) => hop.link = Some(*index),
+                RouteAttribute::PrefSource(address) => hop.source = ip(address),
+                RouteAttribute::Gateway(address) => hop.via = ip(address),
+                _ => {}
+            }
+        }
+        hop
+    }
+}
+
+impl std::fmt::Display for Route {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self.to.prefix_len() {
+            0 => f.write_str("default")?,
+            _ => write!(f, "{}", self.to.trunc())?,
+        }
+        if let Some(via) = self.via {
+            write!(f, " via {via}")?;
+        }
+        if let Some(dev) = &self.dev {
+            write!(f, " dev {dev}")?;
+        }
+        Ok(())
+    }
+}
