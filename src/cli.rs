@@ -22,8 +22,8 @@ pub enum Command {
 }
 
 impl Cli {
-    /// Runs the subcommand.
-    pub fn run(&self) -> Result<()> {
+    /// Runs the subcommand; returns the exit code.
+    pub fn run(&self) -> Result<u8> {
         match &self.command {
             Command::Lab(args) => lab::run(args),
         }

@@ -4,10 +4,11 @@ use std::process::ExitCode;
 
 use clap::Parser;
 use vpnlab::cli::Cli;
+use vpnlab::lab::standin;
 
 fn main() -> ExitCode {
-    match Cli::parse().run() {
-        Ok(()) => ExitCode::SUCCESS,
+    match standin::called_as().unwrap_or_else(|| Cli::parse().run()) {
+        Ok(code) => ExitCode::from(code),
         Err(error) => {
             eprintln!("vpnlab: {error}");
             ExitCode::from(error.exit() as u8)

@@ -5,15 +5,15 @@
 
 use std::future::Future;
 use std::io;
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use futures_util::TryStreamExt;
 use ipnet::IpNet;
 use log::{Level, log};
 use netlink_packet_route::address::AddressAttribute;
 use netlink_packet_route::link::{LinkAttribute, LinkFlags, LinkMessage};
-use netlink_packet_route::route::{RouteAddress, RouteAttribute, RouteMessage, RouteProtocol, RouteType};
-use rtnetlink::{Handle, LinkUnspec, RouteMessageBuilder};
+use netlink_packet_route::route::{RouteAddress, RouteAttribute, RouteMessage, RouteProtocol, RouteScope, RouteType};
+use rtnetlink::{AddressMessageBuilder, Handle, LinkUnspec, RouteMessageBuilder};
 use tokio::runtime::Runtime;
 
 use crate::error::{Context, Error, Result};
@@ -138,6 +138,20 @@ impl Net {
         Ok(all.iter().filter(|message| message.header.index == index).filter_map(address).collect())
     }
 
+    /// `ip addr del ADDRESS dev LINK`
+    pub fn delete_address(&self, link: &str, address: IpNet) -> Result<()> {
+        let index = self.index(link)?;
+        let message = match address {
+            IpNet::V4(net) => {
+                AddressMessageBuilder::<Ipv4Addr>::new().index(index).address(net.addr(), net.prefix_len()).build()
+            }
+            IpNet::V6(net) => {
+                AddressMessageBuilder::<Ipv6Addr>::new().index(index).address(net.addr(), net.prefix_len()).build()
+            }
+        };
+        self.change(format!("ip addr del {address} dev {link}"), self.handle.address().del(message).execute())
+    }
+
     /// `ip link set dev LINK up`
     pub fn set_up(&self, link: &str) -> Result<()> {
         let request = self.handle.link().set(LinkUnspec::new_with_name(link).up().build());
@@ -209,9 +223,10 @@ impl Net {
             builder = builder.output_interface(self.index(dev)?);
         }
         let mut message = builder.build();
+        // As `ip route add` has it.
+        message.header.protocol = RouteProtocol::Boot;
         if route.via.is_none() {
-            // As `ip route add` has it: what is on the link itself has link scope.
-            message.header.scope = netlink_packet_route::route::RouteScope::Link;
+            message.header.scope = RouteScope::Link;
         }
         Ok(message)
     }

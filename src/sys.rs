@@ -1,2 +1,86 @@
-//! The only unsafe code: system calls that the well-kept crates do not wrap.
+//! The only unsafe code: system calls that the well-kept crates do not wrap, a SAFETY line per block.
 #![allow(unsafe_code)]
+
+use std::io::{self, IoSliceMut};
+use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
+
+use nix::cmsg_space;
+use nix::libc;
+use nix::sys::signal::{SigHandler, Signal};
+use nix::sys::socket::{ControlMessageOwned, MsgFlags, recvmsg};
+use nix::unistd::{ForkResult, Pid};
+
+/// The most descriptors that [`receive_fds`] takes in one message (the kernel's own limit is 253, unix(7)).
+pub const MAX_FDS: usize = 128;
+
+/// Forks this process, which must have a single thread (fork(2)).
+///
+/// # Errors
+/// The process has other threads, or the kernel refuses another process.
+pub fn fork() -> io::Result<ForkResult> {
+    single_threaded()?;
+    // SAFETY: there is one thread, so no lock can be held by a thread that the child lacks.
+    Ok(unsafe { nix::unistd::fork() }?)
+}
+
+/// A descriptor for a process: readable once it has ended (pidfd_open(2)).
+pub fn pidfd(process: Pid) -> io::Result<OwnedFd> {
+    // SAFETY: pidfd_open takes two integers and returns a new descriptor, or -1.
+    let fd = unsafe { libc::syscall(libc::SYS_pidfd_open, process.as_raw(), 0) };
+    match fd {
+        // SAFETY: the kernel just made this descriptor, and nothing else knows it.
+        0.. => Ok(unsafe { OwnedFd::from_raw_fd(fd as i32) }),
+        _ => Err(io::Error::last_os_error()),
+    }
+}
+
+/// Receives bytes and the descriptors that came with them (SCM_RIGHTS, unix(7)); the descriptors are close-on-exec.
+///
+/// Returns how many bytes arrived, 0 at the end of the stream.
+pub fn receive_fds(socket: BorrowedFd<'_>, buffer: &mut [u8]) -> io::Result<(usize, Vec<OwnedFd>)> {
+    let mut control = cmsg_space!([i32; MAX_FDS]);
+    let mut parts = [IoSliceMut::new(buffer)];
+    let message = recvmsg::<()>(socket.as_raw_fd(), &mut parts, Some(&mut control), MsgFlags::MSG_CMSG_CLOEXEC)?;
+    let mut fds = Vec::new();
+    for part in message.cmsgs()? {
+        if let ControlMessageOwned::ScmRights(received) = part {
+            // SAFETY: the kernel just installed these descriptors for this message, and nothing else knows them.
+            fds.extend(received.into_iter().map(|fd| unsafe { OwnedFd::from_raw_fd(fd) }));
+        }
+    }
+    Ok((message.bytes, fds))
+}
+
+/// Ignores a signal from now on (signal(7)).
+pub fn ignore(signal: Signal) -> io::Result<()> {
+    // SAFETY: SIG_IGN runs no code of ours.
+    unsafe { nix::sys::signal::signal(signal, SigHandler::SigIgn) }?;
+    Ok(())
+}
+
+/// Lets a signal do again what it does by default (signal(7)).
+pub fn restore(signal: Signal) -> io::Result<()> {
+    // SAFETY: SIG_DFL runs no code of ours.
+    unsafe { nix::sys::signal::signal(signal, SigHandler::SigDfl) }?;
+    Ok(())
+}
+
+/// Sets a variable of this process's environment; for a child between fork and exec.
+///
+/// # Errors
+/// The process has other threads, which might read the environment at the same time.
+pub fn set_variable(name: &str, value: &std::ffi::OsStr) -> io::Result<()> {
+    single_threaded()?;
+    // SAFETY: there is one thread, so nobody reads the environment meanwhile.
+    unsafe { std::env::set_var(name, value) };
+    Ok(())
+}
+
+/// Checks that this process has one thread.
+fn single_threaded() -> io::Result<()> {
+    let status = std::fs::read_to_string("/proc/thread-self/status")?;
+    match status.lines().find_map(|line| line.strip_prefix("Threads:")).map(str::trim) {
+        Some("1") => Ok(()),
+        threads => Err(io::Error::other(format!("this process has {} threads", threads.unwrap_or("unknown")))),
+    }
+}

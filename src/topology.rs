@@ -19,6 +19,9 @@ pub const HANDOUT: &str = include_str!("../lab/topology.toml");
 /// Names the topology file of the lab that a program runs in; set for every program that `lab exec` starts.
 pub const VARIABLE: &str = "VPNLAB_TOPOLOGY";
 
+/// The name of the namespace in which a lab's bridges stand.
+pub const WIRES: &str = "vpnlab-wires";
+
 /// A lab: its hosts, how they are wired, what is checked, and what the steps' tunnel uses.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, rename_all = "kebab-case")]
@@ -180,7 +183,15 @@ impl Topology {
     /// # Errors
     /// There is none; the message lists those that there are.
     pub fn host(&self, name: &str) -> Result<&Host> {
-        self.hosts.iter().find(|host| host.name == name).ok_or_else(|| {
+        Ok(&self.hosts[self.place(name)?])
+    }
+
+    /// The place of the host of this name in [`Topology::hosts`].
+    ///
+    /// # Errors
+    /// There is none; the message lists those that there are.
+    pub fn place(&self, name: &str) -> Result<usize> {
+        self.hosts.iter().position(|host| host.name == name).ok_or_else(|| {
             let names: Vec<_> = self.hosts.iter().map(|host| host.name.as_str()).collect();
             Error::usage(format!("no host named {name} in this lab"))
                 .hint(format!("its hosts are {}", names.join(", ")))
@@ -239,6 +250,9 @@ impl Topology {
         let mut addresses = HashSet::new();
         for host in &self.hosts {
             check_name("host", &host.name)?;
+            if host.name == WIRES {
+                return Err(format!("no host can be named {WIRES}: the lab's own bridges stand there"));
+            }
             if !hosts.insert(&host.name) {
                 return Err(format!("two hosts are named {}", host.name));
             }

@@ -1,0 +1,301 @@
+//! Turns a topology into links, addresses, routes and settings of namespaces that are already there.
+//!
+//! Used by `lab up` on fresh namespaces and by `lab reset` on used ones, with and without root alike. All of it over
+//! netlink and /proc/sys; every change is logged at debug level as the command that would do it (`lab up -v`).
+
+use std::fs;
+use std::io;
+use std::os::fd::{AsRawFd, OwnedFd};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use ipnet::IpNet;
+use log::{Level, debug};
+use netlink_packet_route::link::{InfoData, InfoKind, InfoVeth, LinkAttribute, LinkMessage};
+use rtnetlink::{LinkBridge, LinkMessageBuilder, LinkUnspec, LinkVeth};
+
+use crate::error::{Context, Error, Result};
+use crate::lab::{namespace, reject};
+use crate::net::{self, Net, Route};
+use crate::topology::{Host, Interface, Topology};
+
+/// The network namespaces of a lab.
+pub struct Networks {
+    /// Those of the hosts, in the topology's order.
+    pub hosts: Vec<OwnedFd>,
+    /// Where the bridges stand that make wires of more than two ends.
+    pub wires: OwnedFd,
+}
+
+/// The settings that a host starts with; a new namespace inherits some of them from the machine.
+const PINNED: &[(&str, &str)] = &[
+    ("net.ipv4.conf.all.rp_filter", "0"),
+    ("net.ipv4.conf.default.rp_filter", "0"),
+    ("net.ipv4.icmp_echo_ignore_all", "0"),
+    ("net.ipv4.icmp_ratelimit", "0"), // the router answers every probe
+];
+
+/// The group of the bridges and their ports (`ip link ... group`).
+const WIRES_GROUP: u32 = 1;
+
+/// How the names of the bridges' ports begin.
+const PORT: &str = "port";
+
+/// How long the kernel may take to take a lab's links back.
+const END_TIMEOUT: Duration = Duration::from_secs(10);
+
+const FORWARD: &str = "net.ipv4.ip_forward";
+
+/// Wires fresh namespaces up as the topology says, as a student has them at the start of `step`.
+pub fn build(topology: &Topology, networks: &Networks, marks: &Marks<'_>, step: u8) -> Result<()> {
+    let opened = topology.hosts.iter().zip(&networks.hosts).map(|(host, network)| {
+        namespace::inside(network, || {
+            settings(host, topology, step)?;
+            if !host.unreachable.is_empty() {
+                let list: Vec<_> = host.unreachable.iter().map(ToString::to_string).collect();
+                debug!("{}: nft: ip daddr {{ {} }} reject with icmp host-unreachable", host.name, list.join(", "));
+                reject::host_unreachable(&host.unreachable)?;
+            }
+            Net::open(Level::Debug)
+        })
+    });
+    let nets = opened.collect::<Result<Vec<Net>>>()?;
+    let wires = namespace::inside(&networks.wires, || Net::open(Level::Debug))?;
+
+    for (host, net) in topology.hosts.iter().zip(&nets) {
+        mark(net, &marks.of(&host.name))?;
+    }
+    mark(&wires, &marks.wires(step))?;
+    for (number, (network, members)) in topology.networks().into_iter().enumerate() {
+        let ends = members.iter().map(|(host, interface)| End::new(topology, networks, host, interface));
+        let ends = ends.collect::<Vec<End<'_>>>();
+        wire(network, number, &ends, &nets, &wires)?;
+    }
+    for (host, net) in topology.hosts.iter().zip(&nets) {
+        configure(host, net)?;
+        for prepared in topology.prepared.iter().filter(|prepared| prepared.step <= step && prepared.host == host.name)
+        {
+            for route in &prepared.routes {
+                net.add_route(&route_of(route))?;
+            }
+        }
+    }
+    Ok(())
+}
+
+/// Takes everything out of used namespaces: links (and with them addresses and routes), firewall rules.
+pub fn clear(networks: &Networks) -> Result<()> {
+    namespace::inside(&networks.wires, || {
+        // The bridges and their ports are a group, and with a port its other end goes: one request, one wait in the
+        // kernel, instead of one for each link.
+        let all = LinkMessageBuilder::<LinkUnspec>::default().link_group(WIRES_GROUP).build();
+        let deleted = Net::open(Level::Debug)?.run(async |handle| handle.link().del_with_message(all).execute().await);
+        match deleted.map_err(net::os_error) {
+            Err(error) if error.raw_os_error() != Some(nix::libc::ENODEV) => {
+                Err(Error::failed("cannot take the lab's wires down").because(error))
+            }
+            _ => Ok(()),
+        }
+    })?;
+    for network in &networks.hosts {
+        namespace::inside(network, || {
+            let net = Net::open(Level::Debug)?;
+            for link in net.links()?.iter().filter(|link| link.name != "lo") {
+                // The other end of a veth pair has gone with the first.
+                match net.delete_link(link) {
+                    Err(error) if net.link(&link.name)?.is_some() => return Err(error),
+                    _ => {}
+                }
+            }
+            for address in net.addresses("lo")?.into_iter().filter(|address| !address.addr().is_loopback()) {
+                net.delete_address("lo", address)?;
+            }
+            reject::flush()
+        })?;
+    }
+    Ok(())
+}
+
+/// Waits until the kernel has taken the hosts' links back, whose namespaces nobody holds any more: the ports in the
+/// namespace of the wires, in which the caller is, go with them.
+pub fn await_end() -> Result<()> {
+    let net = Net::open(Level::Debug)?;
+    let started = Instant::now();
+    while net.links()?.iter().any(|link| link.name.starts_with(PORT)) {
+        if started.elapsed() > END_TIMEOUT {
+            return Err(Error::failed("the kernel does not take the lab's links back")
+                .hint("does a program outside the lab hold one of its namespaces?"));
+        }
+        thread::sleep(Duration::from_millis(1));
+    }
+    Ok(())
+}
+
+/// What a namespace's `lo` bears as its alias, so that nobody takes another's namespace for a lab's.
+pub struct Marks<'a>(pub &'a str);
+
+impl Marks<'_> {
+    /// The mark of a host.
+    pub fn of(&self, host: &str) -> String {
+        format!("vpnlab {} {host}", self.0)
+    }
+
+    /// The mark of the namespace of the wires, which also tells the step that the lab was prepared for.
+    pub fn wires(&self, step: u8) -> String {
+        format!("vpnlab {} wires, prepared for step {step}", self.0)
+    }
+}
+
+/// The step in the mark of the wires.
+pub fn prepared_step(networks: &Networks) -> Result<u8> {
+    let net = namespace::inside(&networks.wires, || Net::open(Level::Debug))?;
+    let alias = net.link("lo")?.and_then(|lo| lo.alias).unwrap_or_default();
+    Ok(alias.rsplit(' ').next().and_then(|step| step.parse().ok()).unwrap_or(0))
+}
+
+/// What differs between a running lab and its topology; empty where all is as it was built.
+///
+/// Only what a student does not set: links, their state, their addresses.
+pub fn damage(topology: &Topology, networks: &Networks) -> Result<Vec<String>> {
+    let mut found = Vec::new();
+    for (host, network) in topology.hosts.iter().zip(&networks.hosts) {
+        let net = namespace::inside(network, || Net::open(Level::Debug))?;
+        for interface in &host.interfaces {
+            let name = format!("{} of {}", interface.name, host.name);
+            match net.link(&interface.name)? {
+                None => found.push(format!("{name} is missing")),
+                Some(link) if !link.up => found.push(format!("{name} is down")),
+                Some(_) if !net.addresses(&interface.name)?.contains(&IpNet::V4(interface.address)) => {
+                    found.push(format!("{name} lacks its address {}", interface.address));
+                }
+                Some(_) => {}
+            }
+        }
+    }
+    Ok(found)
+}
+
+/// Sets the pinned settings of the calling thread's network namespace.
+fn settings(host: &Host, topology: &Topology, step: u8) -> Result<()> {
+    let prepared = |prepared: &&crate::topology::Prepared| prepared.step <= step && prepared.host == host.name;
+    let forward = host.forward || topology.prepared.iter().filter(prepared).any(|prepared| prepared.forward);
+    for (name, value) in PINNED.iter().copied().chain([(FORWARD, if forward { "1" } else { "0" })]) {
+        let path = format!("/proc/sys/{}", name.replace('.', "/"));
+        // Reading is cheap; writing ip_forward walks all interfaces and flushes caches (ip-sysctl.rst).
+        let is = fs::read_to_string(&path).unwrap_or_default();
+        if is.trim() != value {
+            debug!("{}: sysctl -w {name}={value}", host.name);
+            fs::write(&path, value).map_err(|error| cannot_set(name, error))?;
+        }
+    }
+    Ok(())
+}
+
+fn cannot_set(name: &str, error: io::Error) -> Error {
+    let error = Error::environment(format!("cannot set {name}")).because(error);
+    error.hint("is /proc/sys mounted read-only, as in a container?")
+}
+
+/// Brings `lo` up and writes the mark on it.
+pub fn mark(net: &Net, mark: &str) -> Result<()> {
+    let lo = LinkUnspec::new_with_name("lo").up().alias(mark).build();
+    let done = net.run(async |handle| handle.link().set(lo).execute().await);
+    done.map_err(net::os_error).context(|| "cannot bring lo up".into())
+}
+
+/// One end of a wire: an interface of a host.
+struct End<'a> {
+    host: usize,
+    name: &'a str,
+    /// The interface's number: 2 for the first, as on a machine with one network card.
+    index: u32,
+    namespace: &'a OwnedFd,
+}
+
+impl<'a> End<'a> {
+    fn new(topology: &Topology, networks: &'a Networks, host: &'a Host, interface: &'a Interface) -> Self {
+        let place = topology.hosts.iter().position(|other| other.name == host.name).unwrap_or(0);
+        let slot = host.interfaces.iter().position(|other| other.name == interface.name).unwrap_or(0);
+        Self { host: place, name: &interface.name, index: slot as u32 + 2, namespace: &networks.hosts[place] }
+    }
+
+    fn peer(&self) -> LinkMessage {
+        let builder = LinkMessageBuilder::<LinkUnspec>::default().name(self.name).index(self.index);
+        builder.setns_by_fd(self.namespace.as_raw_fd()).build()
+    }
+}
+
+/// Connects the ends: a veth pair between two of them, a bridge where there are more.
+fn wire(network: &str, number: usize, ends: &[End<'_>], nets: &[Net], wires: &Net) -> Result<()> {
+    match ends {
+        [one, other] => {
+            debug!("ip link add {} type veth peer name {} ({network})", one.name, other.name);
+            let pair = veth(one.name, one.index, other.peer());
+            nets[one.host].run(async |handle| handle.link().add(pair).execute().await)
+        }
+        _ => wires.run(async |handle| {
+            // Ports are numbered from 1,000 for each bridge, so that a port's name and number are known beforehand.
+            let bridge = 1000 * (number as u32 + 1);
+            debug!("ip link add {network} type bridge");
+            let message = LinkBridge::new(network)
+                .link_group(WIRES_GROUP)
+                .forward_delay(0)
+                .mcast_snooping(false)
+                .index(bridge)
+                .up()
+                .build();
+            handle.link().add(message).execute().await?;
+            for (port, end) in (bridge + 1..).zip(ends) {
+                debug!("ip link add {PORT}{port} master {network} type veth peer name {}", end.name);
+                let mut pair = veth(&format!("{PORT}{port}"), port, end.peer());
+                pair.attributes.push(LinkAttribute::Controller(bridge));
+                pair.attributes.push(LinkAttribute::Group(WIRES_GROUP));
+                handle.link().add(pair).execute().await?;
+            }
+            Ok(())
+        }),
+    }
+    .map_err(net::os_error)
+    .map_err(|error| {
+        let failed = Error::environment(format!("cannot wire network {network}")).because(error);
+        failed.hint("the kernel needs the modules veth and bridge: sudo modprobe -a veth bridge")
+    })
+}
+
+fn veth(name: &str, index: u32, peer: LinkMessage) -> LinkMessage {
+    LinkMessageBuilder::<LinkVeth>::new_with_info_kind(InfoKind::Veth)
+        .name(name)
+        .index(index)
+        .up()
+        .set_info_data(InfoData::Veth(InfoVeth::Peer(peer)))
+        .build()
+}
+
+/// Gives a host's interfaces their addresses, brings them up (a veth end cannot be born up before its pair is whole),
+/// and gives the host its routes.
+fn configure(host: &Host, net: &Net) -> Result<()> {
+    for (index, interface) in (2..).zip(&host.interfaces) {
+        let address = interface.address;
+        debug!("{}: ip addr add {address} dev {}", host.name, interface.name);
+        let up = LinkMessageBuilder::<LinkUnspec>::default().index(index).up().build();
+        net.run(async |handle| {
+            handle.address().add(index, address.addr().into(), address.prefix_len()).execute().await?;
+            handle.link().set(up).execute().await
+        })
+        .map_err(net::os_error)
+        .context(|| format!("cannot configure {} of {} with {address}", interface.name, host.name))?;
+    }
+    let default = host.gateway.map(|gateway| Route {
+        to: ipnet::Ipv4Net::default().into(),
+        via: Some(gateway.into()),
+        dev: None,
+    });
+    for route in default.into_iter().chain(host.routes.iter().map(route_of)) {
+        net.add_route(&route)?;
+    }
+    Ok(())
+}
+
+fn route_of(route: &crate::topology::Route) -> Route {
+    Route { to: route.to.into(), via: Some(route.via.into()), dev: None }
+}

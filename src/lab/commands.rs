@@ -1,0 +1,287 @@
+//! `vpnlab lab ...`: what the user types, and what is printed.
+
+use std::ffi::OsString;
+use std::path::PathBuf;
+
+use clap::{Args, Subcommand};
+use serde::Serialize;
+
+use crate::error::{Error, Result};
+use crate::lab::host::{self, Program};
+use crate::lab::{Lab, Mode, build, check, processes, root, rootless};
+use crate::topology::{HANDOUT, Topology};
+
+const LAST_STEP: i64 = 4;
+
+/// `vpnlab lab ...`
+#[derive(Debug, Args)]
+pub struct LabArgs {
+    /// The lab's name; several labs live side by side. As root its hosts are the namespaces NAME-useru, ...
+    #[arg(long = "lab", value_name = "NAME", default_value = root::DEFAULT, global = true, value_parser = lab_name)]
+    name: String,
+    /// Log each change as the `ip` command that would do it
+    #[arg(short, long, global = true)]
+    verbose: bool,
+    #[command(subcommand)]
+    command: LabCommand,
+}
+
+#[derive(Debug, Subcommand)]
+enum LabCommand {
+    /// Bring the lab up: its hosts, wires, addresses and names
+    #[command(after_help = "Examples:\n  vpnlab lab up                     # as a plain user: no root needed\n  \
+        vpnlab lab up --step 4            # as a student has it at the start of step 4\n  \
+        sudo vpnlab lab up                # hosts as named namespaces: sudo ip netns exec useru ping server")]
+    Up {
+        /// Another network than the handout's: see docs/topology.md
+        #[arg(long, value_name = "FILE")]
+        topology: Option<PathBuf>,
+        /// Set what the handout has the student set before this step (0 to 4): forwarding, routes
+        #[arg(long, value_name = "N", value_parser = clap::value_parser!(u8).range(0..=LAST_STEP))]
+        step: Option<u8>,
+    },
+    /// End the lab and every program in it; nothing is left
+    Down,
+    /// Put a running lab back to what it was; shells of `lab shell` stay open
+    #[command(after_help = "Examples:\n  vpnlab lab reset                  # as it was brought up\n  \
+        vpnlab lab reset --step 4         # with what steps 0 to 3 have set")]
+    Reset {
+        /// As a student has it at the start of this step (0 to 4); default: as the lab was last prepared
+        #[arg(long, value_name = "N", value_parser = clap::value_parser!(u8).range(0..=LAST_STEP))]
+        step: Option<u8>,
+    },
+    /// Show the labs that are up: hosts, addresses, programs
+    Status {
+        /// Print JSON
+        #[arg(long)]
+        json: bool,
+    },
+    /// Run a command on a host
+    #[command(after_help = "Examples:\n  vpnlab lab exec useru -- ping -c1 server\n  \
+        vpnlab lab exec server -- sudo vpnlab vpn --role server\n\n\
+        The exit code is the command's; 128 + N if signal N ended it; 126 or 127 if it could not be run.")]
+    Exec {
+        /// The host to run it on
+        host: String,
+        /// The command and its arguments
+        #[arg(required = true, last = true, value_name = "COMMAND")]
+        command: Vec<OsString>,
+    },
+    /// Open a shell on a host
+    Shell {
+        /// The host to open it on
+        host: String,
+    },
+    /// Check the topology, as step 0 of the handout does: who reaches whom, and who must not
+    Check {
+        /// Print JSON
+        #[arg(long)]
+        json: bool,
+    },
+}
+
+/// Runs `vpnlab lab`; returns the exit code.
+pub fn run(args: &LabArgs) -> Result<u8> {
+    let name = args.name.as_str();
+    match &args.command {
+        LabCommand::Up { topology, step } => up(name, topology.as_ref(), *step).map(|()| 0),
+        LabCommand::Down => down(name).map(|()| 0),
+        LabCommand::Reset { step } => reset(name, *step).map(|()| 0),
+        LabCommand::Status { json } => status(*json).map(|()| 0),
+        LabCommand::Exec { host, command } => run_on(name, host, Program::Command(command)),
+        LabCommand::Shell { host } => run_on(name, host, Program::Shell),
+        LabCommand::Check { json } => check(name, *json),
+    }
+}
+
+/// Lab names become names of namespaces, sockets and files.
+fn lab_name(name: &str) -> Result<String, String> {
+    let plain = name.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'-');
+    match plain && (1..=32).contains(&name.len()) && !name.starts_with('-') {
+        true => Ok(name.to_string()),
+        false => Err("up to 32 letters, digits and hyphens".into()),
+    }
+}
+
+/// Brings a lab up, or says that it is; repairs one that is damaged.
+pub fn up(name: &str, file: Option<&PathBuf>, step: Option<u8>) -> Result<()> {
+    let (text, topology) = match file {
+        Some(file) => {
+            let topology = Topology::read(file)?;
+            let text = std::fs::read_to_string(file);
+            (text.map_err(|error| Error::usage(format!("cannot read {}", file.display())).because(error))?, topology)
+        }
+        None => (HANDOUT.to_string(), crate::topology::handout().clone()),
+    };
+    match Lab::find(name) {
+        Ok(Some(lab)) => return already_up(&lab, file.map(|_| &topology), step),
+        Ok(None) => {}
+        Err(error) if nix::unistd::getuid().is_root() => {
+            eprintln!("vpnlab: {error}");
+            root::down(name)?;
+            eprintln!("vpnlab: cleared away");
+        }
+        Err(error) => return Err(error),
+    }
+    let step = step.unwrap_or(0);
+    match nix::unistd::getuid().is_root() {
+        true => root::up(name, &text, &topology, step)?,
+        false => rootless::up(name, &text, &topology, step)?,
+    }
+    let hosts: Vec<_> = topology.hosts.iter().map(|host| host.name.as_str()).collect();
+    println!("lab {name} is up: {}", hosts.join(", "));
+    Ok(())
+}
+
+fn already_up(lab: &Lab, wanted: Option<&Topology>, step: Option<u8>) -> Result<()> {
+    let name = &lab.name;
+    if wanted.is_some_and(|wanted| *wanted != lab.topology) {
+        return Err(Error::failed(format!("lab {name} is up with another topology"))
+            .hint("end it with `vpnlab lab down`, or choose another name with --lab"));
+    }
+    lab.join()?;
+    let prepared = build::prepared_step(&lab.networks)?;
+    let damage = build::damage(&lab.topology, &lab.networks)?;
+    if !damage.is_empty() {
+        put_back(lab, step.unwrap_or(prepared))?;
+        println!("lab {name} is up; it was damaged ({}), and is repaired", damage.join(", "));
+        return Ok(());
+    }
+    match step {
+        Some(step) if step != prepared => {
+            Err(Error::failed(format!("lab {name} is up already, prepared for step {prepared}"))
+                .hint(format!("to put it to the start of step {step}: vpnlab lab reset --step {step}")))
+        }
+        _ => {
+            println!("lab {name} is up already");
+            Ok(())
+        }
+    }
+}
+
+/// Ends a lab, whole or not.
+pub fn down(name: &str) -> Result<()> {
+    let found = if nix::unistd::getuid().is_root() {
+        root::down(name)?
+    } else {
+        match Lab::find(name)? {
+            Some(lab) => {
+                lab.join()?;
+                if let Mode::Rootless { keeper, .. } = lab.mode {
+                    rootless::down(keeper, lab.networks)?;
+                }
+                true
+            }
+            None => false,
+        }
+    };
+    println!("lab {name} {}", if found { "is down" } else { "was not up" });
+    Ok(())
+}
+
+fn reset(name: &str, step: Option<u8>) -> Result<()> {
+    let lab = Lab::open(name)?;
+    lab.join()?;
+    let step = step.map_or_else(|| build::prepared_step(&lab.networks), Ok)?;
+    put_back(&lab, step)?;
+    println!("lab {name} is as at the start of step {step}");
+    Ok(())
+}
+
+/// Ends the programs in the hosts but for the lab's shells, and wires the hosts anew.
+fn put_back(lab: &Lab, step: u8) -> Result<()> {
+    processes::end_in(&lab.networks.hosts, true)?;
+    build::clear(&lab.networks)?;
+    build::build(&lab.topology, &lab.networks, &build::Marks(&lab.name), step)
+}
+
+fn run_on(name: &str, host: &str, program: Program<'_>) -> Result<u8> {
+    let code = host::run(&Lab::open(name)?, host, program)?;
+    Ok(u8::try_from(code).unwrap_or(u8::MAX))
+}
+
+fn check(name: &str, json: bool) -> Result<u8> {
+    let outcomes = check::run(&Lab::open(name)?)?;
+    let passed = outcomes.iter().all(|outcome| outcome.passed);
+    if json {
+        print_json(&serde_json::json!({ "lab": name, "passed": passed, "checks": outcomes }));
+    } else {
+        print!("{}", check::table(&outcomes));
+    }
+    Ok(u8::from(!passed))
+}
+
+#[derive(Serialize)]
+struct LabStatus {
+    lab: String,
+    mode: &'static str,
+    keeper: Option<i32>,
+    prepared_for_step: u8,
+    hosts: Vec<HostStatus>,
+}
+
+#[derive(Serialize)]
+struct HostStatus {
+    name: String,
+    addresses: Vec<String>,
+    programs: Vec<ProgramStatus>,
+}
+
+#[derive(Serialize)]
+struct ProgramStatus {
+    pid: i32,
+    command: String,
+}
+
+fn status(json: bool) -> Result<()> {
+    let is_root = nix::unistd::getuid().is_root();
+    let names = if is_root { root::names() } else { rootless::names() };
+    // One lab's user namespace is joined for good, so each lab is looked at from here: what needs its rights comes last.
+    let mut labs = Vec::new();
+    for name in names {
+        match Lab::find(&name) {
+            Ok(Some(lab)) => labs.push(look_at(&lab)?),
+            Ok(None) => {}
+            Err(error) => eprintln!("vpnlab: {error}"),
+        }
+    }
+    if json {
+        print_json(&serde_json::json!(labs));
+        return Ok(());
+    }
+    if labs.is_empty() {
+        println!("no lab is up; bring one up: vpnlab lab up");
+    }
+    for lab in labs {
+        println!("lab {} ({})", lab.lab, lab.mode);
+        for host in lab.hosts {
+            println!("  {:<8} {}", host.name, host.addresses.join(", "));
+            for program in host.programs {
+                println!("  {:<8}   {:>7}  {}", "", program.pid, program.command);
+            }
+        }
+    }
+    Ok(())
+}
+
+fn look_at(lab: &Lab) -> Result<LabStatus> {
+    let (mode, keeper) = match lab.mode {
+        Mode::Rootless { keeper, .. } => ("without root", Some(keeper.as_raw())),
+        Mode::Root => ("as root", None),
+    };
+    let running = processes::running_in(&lab.networks.hosts)?;
+    let host = |(host, programs): (&crate::topology::Host, Vec<processes::Process>)| HostStatus {
+        name: host.name.clone(),
+        addresses: host.interfaces.iter().map(|at| format!("{} {}", at.name, at.address)).collect(),
+        programs: programs
+            .into_iter()
+            .map(|program| ProgramStatus { pid: program.pid.as_raw(), command: program.command })
+            .collect(),
+    };
+    let hosts = lab.topology.hosts.iter().zip(running).map(host).collect();
+    Ok(LabStatus { lab: lab.name.clone(), mode, keeper, prepared_for_step: 0, hosts })
+}
+
+fn print_json(value: &serde_json::Value) {
+    println!("{value:#}");
+}

@@ -1,0 +1,105 @@
+//! The programs that run in a lab's hosts: find them, end them.
+//!
+//! A program belongs to a host when it is in the host's network namespace, however it came there, as `ip netns pids`
+//! sees it. Works on /proc alone, and never touches a process of another namespace.
+
+use std::fs;
+use std::path::PathBuf;
+use std::thread;
+use std::time::{Duration, Instant};
+
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::{Pid, getpid};
+
+use crate::error::Result;
+use crate::lab::namespace;
+
+/// How long programs have to end by themselves before they are killed.
+const GRACE: Duration = Duration::from_millis(500);
+
+/// The comm(5) of the vpnlab process that waits for a host's shell; `lab reset` leaves that shell alone by it.
+pub const SHELL_KEEPER: &std::ffi::CStr = c"vpnlab-shell";
+
+/// A program that runs in a host.
+#[derive(Debug, Clone)]
+pub struct Process {
+    /// Its process id, in the caller's process namespace.
+    pub pid: Pid,
+    /// Its command line, or its name in brackets where it has none.
+    pub command: String,
+    parent: Pid,
+}
+
+impl Process {
+    /// Whether this is a shell that `lab shell` started.
+    fn is_lab_shell(&self) -> bool {
+        let parent = fs::read_to_string(format!("/proc/{}/comm", self.parent)).unwrap_or_default();
+        parent.trim_end().as_bytes() == SHELL_KEEPER.to_bytes()
+    }
+}
+
+/// The programs in these network namespaces, by namespace.
+pub fn running_in(networks: &[impl std::os::fd::AsFd]) -> Result<Vec<Vec<Process>>> {
+    let identities = networks.iter().map(namespace::identity).collect::<Result<Vec<_>>>()?;
+    let mut found = vec![Vec::new(); networks.len()];
+    let entries = fs::read_dir("/proc").into_iter().flatten().flatten();
+    for pid in entries.filter_map(|entry| entry.file_name().to_str()?.parse::<i32>().ok()) {
+        let of = identity_of(pid);
+        if let Some(place) = identities.iter().position(|identity| Some(*identity) == of) {
+            // Between the two looks it may have ended.
+            found[place].extend(look_at(Pid::from_raw(pid)));
+        }
+    }
+    Ok(found)
+}
+
+/// Ends the programs in these network namespaces: asks them first, then kills them; returns when they are gone.
+/// With `keep_shells`, those that `lab shell` started go on.
+pub fn end_in(networks: &[impl std::os::fd::AsFd], keep_shells: bool) -> Result<()> {
+    let started = Instant::now();
+    let mut asked = Vec::new();
+    loop {
+        let mut left: Vec<Process> = running_in(networks)?.into_iter().flatten().collect();
+        left.retain(|process| process.pid != getpid() && !(keep_shells && process.is_lab_shell()));
+        if left.is_empty() {
+            return Ok(());
+        }
+        for process in left {
+            if started.elapsed() >= GRACE {
+                let _ = kill(process.pid, Signal::SIGKILL);
+            } else if !asked.contains(&process.pid) {
+                // An interactive shell ignores SIGTERM, and ends on SIGHUP; a stopped program has to run to end.
+                for signal in [Signal::SIGTERM, Signal::SIGHUP, Signal::SIGCONT] {
+                    let _ = kill(process.pid, signal);
+                }
+                asked.push(process.pid);
+            }
+        }
+        thread::sleep(Duration::from_millis(2));
+    }
+}
+
+fn identity_of(pid: i32) -> Option<(u64, u64)> {
+    use std::os::unix::fs::MetadataExt;
+    let stat = fs::metadata(PathBuf::from(format!("/proc/{pid}/ns/net"))).ok()?;
+    Some((stat.dev(), stat.ino()))
+}
+
+fn look_at(pid: Pid) -> Option<Process> {
+    let stat = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
+    // proc_pid_stat(5): pid (comm) state ppid ...; comm may hold anything, so count from its last bracket.
+    let (head, tail) = stat.rsplit_once(')')?;
+    let mut fields = tail.split_whitespace();
+    let state = fields.next()?;
+    let parent = fields.next()?.parse().ok()?;
+    if matches!(state, "Z" | "X") {
+        return None;
+    }
+    let arguments = fs::read(format!("/proc/{pid}/cmdline")).ok()?;
+    let arguments = String::from_utf8_lossy(&arguments);
+    let command = match arguments.trim_end_matches('\0') {
+        "" => format!("[{}]", head.split_once('(')?.1),
+        line => line.replace('\0', " "),
+    };
+    Some(Process { pid, command, parent: Pid::from_raw(parent) })
+}

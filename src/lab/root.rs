@@ -1,0 +1,286 @@
+//! A lab as root: every host is an ordinary named namespace, as `ip netns add` makes it (ip-netns(8)).
+//!
+//! `lo` of each namespace bears the lab's mark before the namespace gets its name, so that vpnlab knows its own by
+//! looking, whatever killed it meanwhile. Beside the namespaces there are `/etc/netns/NAME/*`, which `ip netns exec`
+//! binds over `/etc`, and `/run/vpnlab/LAB.toml`, the topology.
+
+use std::fs::{self, File};
+use std::io;
+use std::os::fd::{AsFd, OwnedFd};
+use std::path::{Path, PathBuf};
+
+use log::Level;
+use nix::mount::{MntFlags, MsFlags, mount, umount2};
+use nix::sched::CloneFlags;
+
+use crate::error::{Context, Error, Result};
+use crate::lab::build::{self, Marks, Networks};
+use crate::lab::{names, namespace, processes};
+use crate::net::Net;
+use crate::topology::{Topology, WIRES};
+
+const NAMESPACES: &str = "/run/netns";
+const ETC: &str = "/etc/netns";
+const STATE: &str = "/run/vpnlab";
+
+/// The name of the lab whose hosts are named as they are in the topology.
+pub const DEFAULT: &str = "default";
+
+/// The directories that `ip netns` shares with us; removed with the last lab if we made them and nobody else uses them.
+const SHARED: [&str; 2] = [NAMESPACES, ETC];
+
+/// The namespace of a lab's host: `useru`, or `NAME-useru` in a lab with a name of its own.
+pub fn namespace_name(lab: &str, host: &str) -> String {
+    match lab {
+        DEFAULT => host.to_string(),
+        _ => format!("{lab}-{host}"),
+    }
+}
+
+/// The names of the labs that are up as root, whole or not.
+pub fn names() -> Vec<String> {
+    let files = fs::read_dir(STATE).into_iter().flatten().flatten().map(|entry| entry.path());
+    let toml = files.filter(|path| path.extension().is_some_and(|extension| extension == "toml"));
+    let mut names: Vec<_> = toml.filter_map(|path| Some(path.file_stem()?.to_str()?.to_string())).collect();
+    names.sort();
+    names
+}
+
+/// What there is of a lab.
+pub enum Found {
+    /// Nothing.
+    Nothing,
+    /// All of its namespaces, and its topology's text.
+    Whole(Networks, String),
+    /// Some of it: a build or an end that did not finish.
+    Broken(String),
+}
+
+/// Looks for a lab.
+pub fn find(lab: &str) -> Result<Found> {
+    let Ok(text) = fs::read_to_string(state_file(lab)) else { return Ok(Found::Nothing) };
+    let topology = match Topology::parse(&text, &state_file(lab).display().to_string()) {
+        Ok(topology) => topology,
+        Err(error) => return Ok(Found::Broken(error.to_string())),
+    };
+    let mut opened = Vec::new();
+    for name in places(&topology) {
+        let file = path(lab, name);
+        match namespace::open(&file).ok().filter(|network| is_marked(network, lab)) {
+            Some(network) => opened.push(network),
+            None => return Ok(Found::Broken(format!("{} is missing", file.display()))),
+        }
+    }
+    let Some(wires) = opened.pop() else { return Ok(Found::Broken("it has no hosts".into())) };
+    Ok(Found::Whole(Networks { hosts: opened, wires }, text))
+}
+
+/// Brings a lab up in named namespaces.
+///
+/// # Errors
+/// A namespace of one of the names is there already and is not this lab's; what the build met.
+pub fn up(lab: &str, text: &str, topology: &Topology, step: u8) -> Result<()> {
+    for name in places(topology) {
+        let file = path(lab, name);
+        if file.exists() {
+            return Err(Error::failed(format!("{} is there already, and vpnlab did not make it", file.display()))
+                .hint(
+                    "choose another name with --lab, or remove it: ip netns del ".to_string()
+                        + &namespace_name(lab, name),
+                ));
+        }
+    }
+    prepare_shared().context(|| format!("cannot prepare {NAMESPACES}"))?;
+    fs::write(state_file(lab), text).context(|| format!("cannot write {}", state_file(lab).display()))?;
+    let built = create(lab, topology, step);
+    if built.is_err() {
+        down(lab)?;
+    }
+    built
+}
+
+fn create(lab: &str, topology: &Topology, step: u8) -> Result<()> {
+    let home = namespace::own("net")?;
+    let made: Result<Vec<OwnedFd>> = places(topology).map(|name| named(lab, name)).collect();
+    namespace::enter(home.as_fd(), CloneFlags::CLONE_NEWNET)?;
+    let mut made = made?;
+    let Some(wires) = made.pop() else { return Err(Error::failed("the topology has no hosts")) };
+    for host in &topology.hosts {
+        let directory = Path::new(ETC).join(namespace_name(lab, &host.name));
+        write_names(&directory, lab, &names::files(topology, host))?;
+    }
+    build::build(topology, &Networks { hosts: made, wires }, &Marks(lab), step)
+}
+
+/// Makes a namespace, marks it, and gives it its name, in this order; the thread stays in it.
+fn named(lab: &str, name: &str) -> Result<OwnedFd> {
+    let network = namespace::new_network()?;
+    build::mark(&Net::open(Level::Debug)?, &Marks(lab).of(name))?;
+    let file = path(lab, name);
+    let naming = || format!("cannot name a namespace {}", file.display());
+    File::create_new(&file).context(naming)?;
+    let nothing: Option<&str> = None;
+    mount(Some("/proc/thread-self/ns/net"), &file, nothing, MsFlags::MS_BIND, nothing).context(naming)?;
+    Ok(network)
+}
+
+/// Takes away what is left of a lab, whole or not, and only that. Returns whether there was anything.
+pub fn down(lab: &str) -> Result<bool> {
+    let state = state_file(lab);
+    let text = fs::read_to_string(&state).ok();
+    let topology = text.as_deref().and_then(|text| Topology::parse(text, "state").ok());
+    let mut ours = Vec::new();
+    let candidates: Vec<PathBuf> = match &topology {
+        Some(topology) => places(topology).map(|name| path(lab, name)).collect(),
+        None => files_in(NAMESPACES),
+    };
+    for file in candidates.into_iter().filter(|file| file.exists()) {
+        match namespace::open(&file) {
+            Ok(network) if is_marked(&network, lab) => ours.push((file, network)),
+            // An empty file of one of our names, onto which no namespace was mounted before the builder was killed.
+            _ if topology.is_some() && is_empty_file(&file) => remove(&file)?,
+            _ => {}
+        }
+    }
+    let networks: Vec<_> = ours.iter().map(|(_, network)| network.as_fd()).collect();
+    processes::end_in(&networks, false)?;
+    let wires = ours.iter().find(|(file, _)| *file == path(lab, WIRES)).map(|(_, network)| network.as_fd());
+    let wires =
+        wires.map(|network| network.try_clone_to_owned()).transpose().context(|| "cannot watch the end".into())?;
+    let found = text.is_some() || !ours.is_empty();
+    for (file, network) in ours {
+        umount2(&file, MntFlags::MNT_DETACH).context(|| format!("cannot unmount {}", file.display()))?;
+        remove(&file)?;
+        drop(network);
+    }
+    if let Some(wires) = wires {
+        namespace::inside(&wires, build::await_end)?;
+    }
+    for directory in files_in(ETC) {
+        remove_names(&directory, lab)?;
+    }
+    if text.is_some() {
+        remove(&state)?;
+    }
+    tidy_shared().context(|| format!("cannot tidy {STATE}"))?;
+    Ok(found)
+}
+
+/// The places of a lab: its hosts, then the wires.
+fn places(topology: &Topology) -> impl Iterator<Item = &str> {
+    topology.hosts.iter().map(|host| host.name.as_str()).chain([WIRES])
+}
+
+fn path(lab: &str, name: &str) -> PathBuf {
+    Path::new(NAMESPACES).join(namespace_name(lab, name))
+}
+
+fn state_file(lab: &str) -> PathBuf {
+    Path::new(STATE).join(lab).with_extension("toml")
+}
+
+/// Whether a namespace bears this lab's mark.
+fn is_marked(network: &impl AsFd, lab: &str) -> bool {
+    let prefix = Marks(lab).of("");
+    let alias = || namespace::inside(network, || Net::open(Level::Debug)?.link("lo"));
+    matches!(alias(), Ok(Some(lo)) if lo.alias.as_deref().is_some_and(|alias| alias.starts_with(&prefix)))
+}
+
+/// The line that says whose a file under `/etc/netns` is.
+fn signature(lab: &str) -> String {
+    format!("# made by vpnlab for lab {lab}; `vpnlab lab down` removes it\n")
+}
+
+fn write_names(directory: &Path, lab: &str, files: &[(&str, String)]) -> Result<()> {
+    let failed = || format!("cannot write {}", directory.display());
+    fs::create_dir_all(directory).context(failed)?;
+    for (name, text) in files {
+        let file = directory.join(name);
+        if file.exists() && !is_signed(&file, lab) {
+            return Err(Error::failed(format!("{} is there already, and vpnlab did not make it", file.display()))
+                .hint("choose another name with --lab, or remove it"));
+        }
+        fs::write(&file, signature(lab) + text).context(failed)?;
+    }
+    Ok(())
+}
+
+/// Removes from a directory under `/etc/netns` what this lab wrote there, and the directory if that was all.
+fn remove_names(directory: &Path, lab: &str) -> Result<()> {
+    let ours: Vec<_> = files_in(directory).into_iter().filter(|file| is_signed(file, lab)).collect();
+    if ours.is_empty() {
+        return Ok(());
+    }
+    for file in ours {
+        remove(&file)?;
+    }
+    match fs::remove_dir(directory) {
+        Err(error) if error.kind() != io::ErrorKind::DirectoryNotEmpty => {
+            Err(Error::failed(format!("cannot remove {}", directory.display())).because(error))
+        }
+        _ => Ok(()),
+    }
+}
+
+fn is_signed(file: &Path, lab: &str) -> bool {
+    fs::read_to_string(file).is_ok_and(|text| text.starts_with(&signature(lab)))
+}
+
+fn is_empty_file(file: &Path) -> bool {
+    fs::metadata(file).is_ok_and(|metadata| metadata.is_file() && metadata.len() == 0)
+}
+
+fn remove(file: &Path) -> Result<()> {
+    fs::remove_file(file).context(|| format!("cannot remove {}", file.display()))
+}
+
+fn files_in(directory: impl AsRef<Path>) -> Vec<PathBuf> {
+    fs::read_dir(directory).into_iter().flatten().flatten().map(|entry| entry.path()).collect()
+}
+
+/// Makes the directories that `ip netns` would make, and notes which of them were not there.
+fn prepare_shared() -> io::Result<()> {
+    fs::create_dir_all(STATE)?;
+    for directory in SHARED {
+        if !Path::new(directory).exists() {
+            fs::write(note(directory), "")?;
+            fs::create_dir(directory)?;
+        }
+    }
+    // As ip(8): namespaces named here are seen in every mount namespace that shares /run.
+    let nothing: Option<&str> = None;
+    let share = || mount(nothing, NAMESPACES, nothing, MsFlags::MS_SHARED | MsFlags::MS_REC, nothing);
+    if share().is_err() {
+        mount(Some(NAMESPACES), NAMESPACES, nothing, MsFlags::MS_BIND | MsFlags::MS_REC, nothing)?;
+        share()?;
+    }
+    Ok(())
+}
+
+/// Undoes [`prepare_shared`] when no lab is left.
+fn tidy_shared() -> io::Result<()> {
+    if !names().is_empty() || !Path::new(STATE).exists() {
+        return Ok(());
+    }
+    for directory in SHARED {
+        let note = note(directory);
+        if !note.exists() {
+            continue;
+        }
+        if files_in(directory).is_empty() {
+            // It is no mount point where `ip netns` never was; then this fails, and nothing is lost.
+            let _ = umount2(directory, MntFlags::MNT_DETACH);
+            fs::remove_dir(directory)?;
+        }
+        fs::remove_file(note)?;
+    }
+    match fs::remove_dir(STATE) {
+        Err(error) if error.kind() != io::ErrorKind::DirectoryNotEmpty => Err(error),
+        _ => Ok(()),
+    }
+}
+
+/// The file that says that we made a shared directory.
+fn note(directory: &str) -> PathBuf {
+    Path::new(STATE).join(format!("made{}", directory.replace('/', "-")))
+}

@@ -1,0 +1,245 @@
+//! A lab without root: everything in a user namespace and a process namespace that die with one process, the keeper.
+//!
+//! The keeper is the first process of the lab's process namespace. It holds the namespaces, and hands descriptors of
+//! them to the same user's `vpnlab` commands over an abstract Unix socket. Nothing is on disk: when the keeper ends,
+//! however it ends, the kernel ends every program in the lab and takes back namespaces, links and routes.
+
+use std::io::{IoSlice, Read, Write};
+use std::os::fd::{AsFd, AsRawFd, OwnedFd};
+use std::os::linux::net::SocketAddrExt;
+use std::os::unix::net::{SocketAddr, UnixListener, UnixStream};
+use std::path::Path;
+use std::thread;
+use std::time::{Duration, Instant};
+
+use nix::errno::Errno;
+use nix::fcntl::OFlag;
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use nix::sys::prctl;
+use nix::sys::signal::{Signal, kill};
+use nix::sys::socket::{
+    AddressFamily, Backlog, ControlMessage, MsgFlags, SockFlag, SockType, UnixAddr, bind, getsockopt, listen, sendmsg,
+    socket, sockopt::PeerCredentials,
+};
+use nix::sys::wait::waitpid;
+use nix::unistd::{ForkResult, Pid, getuid, pipe2, setsid};
+use serde::{Deserialize, Serialize};
+
+use crate::error::{Context, Error, Exit, Result};
+use crate::lab::build::{self, Marks, Networks};
+use crate::lab::{namespace, processes};
+use crate::sys;
+use crate::topology::Topology;
+
+/// How long to wait for another `vpnlab` that is bringing the same lab up.
+const BUILD_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// What the keeper tells about its lab.
+#[derive(Debug, Serialize, Deserialize)]
+struct Described {
+    /// The topology file's text.
+    topology: String,
+}
+
+/// A lab that is up, as its keeper describes it.
+pub struct Kept {
+    /// The keeper, in the caller's process namespace.
+    pub keeper: Pid,
+    /// The lab's user namespace.
+    pub user: OwnedFd,
+    /// The lab's process namespace.
+    pub processes: OwnedFd,
+    /// The lab's network namespaces.
+    pub networks: Networks,
+    /// The topology file's text.
+    pub topology: String,
+}
+
+/// The name of the abstract socket of a user's lab (unix(7)); it is gone with the keeper.
+fn socket_name(lab: &str) -> Vec<u8> {
+    format!("vpnlab/{}/{lab}", getuid()).into_bytes()
+}
+
+/// The names of this user's labs that have a keeper.
+pub fn names() -> Vec<String> {
+    let prefix = format!("@vpnlab/{}/", getuid());
+    let sockets = std::fs::read_to_string("/proc/net/unix").unwrap_or_default();
+    let mut names: Vec<_> = sockets.lines().filter_map(|line| Some(line.split_once(&prefix)?.1.to_string())).collect();
+    names.sort();
+    names.dedup();
+    names
+}
+
+/// Asks a lab's keeper for the lab; `None` where there is no such lab.
+///
+/// # Errors
+/// The socket's name is held by another user, or the keeper does not answer.
+pub fn find(lab: &str) -> Result<Option<Kept>> {
+    let asking = || format!("cannot ask the keeper of lab {lab}");
+    let started = Instant::now();
+    let mut stream = loop {
+        let address = SocketAddr::from_abstract_name(socket_name(lab)).context(asking)?;
+        match UnixStream::connect_addr(&address) {
+            Ok(stream) => break stream,
+            Err(_) if !names().iter().any(|name| name == lab) => return Ok(None),
+            // The name is bound and nobody listens yet: somebody is bringing the lab up just now.
+            Err(_) if started.elapsed() < BUILD_TIMEOUT => thread::sleep(Duration::from_millis(5)),
+            Err(error) => return Err(Error::failed(asking()).because(error)),
+        }
+    };
+    let peer = getsockopt(&stream, PeerCredentials).context(asking)?;
+    if peer.uid() != getuid().as_raw() {
+        return Err(Error::failed(format!("the lab name {lab} is held by another user (uid {})", peer.uid()))
+            .hint("choose another name with --lab"));
+    }
+    stream.set_read_timeout(Some(BUILD_TIMEOUT)).context(asking)?;
+    let (_, fds) = sys::receive_fds(stream.as_fd(), &mut [0]).context(asking)?;
+    let mut text = String::new();
+    stream.read_to_string(&mut text).context(asking)?;
+    let described: Described = serde_json::from_str(&text).context(asking)?;
+    let mut fds = fds.into_iter();
+    let (Some(user), Some(processes), Some(wires)) = (fds.next(), fds.next(), fds.next()) else {
+        return Err(Error::failed(asking()).because("it sent no namespaces"));
+    };
+    let networks = Networks { hosts: fds.collect(), wires };
+    Ok(Some(Kept { keeper: Pid::from_raw(peer.pid()), user, processes, networks, topology: described.topology }))
+}
+
+/// Brings a lab up, and leaves its keeper running.
+///
+/// # Errors
+/// The name is taken, or what the build met; nothing is left of a build that failed.
+pub fn up(lab: &str, text: &str, topology: &Topology, step: u8) -> Result<()> {
+    let door = reserve(lab)?;
+    let (result, report) = pipe2(OFlag::O_CLOEXEC).context(|| "cannot make a pipe".into())?;
+    namespace::new_user_and_processes()?;
+    match sys::fork().context(|| "cannot start the lab's keeper".into())? {
+        ForkResult::Child => {
+            drop(result);
+            let built = keeper(lab, text, topology, step, &door);
+            let (done, networks) = match built {
+                Ok(networks) => (Ok(()), Some(networks)),
+                Err(error) => (Err(error), None),
+            };
+            let told = tell(report, done);
+            if let (Ok(()), Some(networks)) = (told, networks) {
+                serve(door, text, &networks);
+            }
+            std::process::exit(1)
+        }
+        ForkResult::Parent { child } => {
+            drop((report, door));
+            let heard = hear(result);
+            if heard.is_err() {
+                let _ = waitpid(child, None);
+            }
+            heard
+        }
+    }
+}
+
+/// Ends a lab: its programs are told to end first; returns when every one of them is gone.
+///
+/// The caller has joined the lab.
+pub fn down(keeper: Pid, networks: Networks) -> Result<()> {
+    let ending = || "cannot end the lab's keeper".to_string();
+    let watched = sys::pidfd(keeper).context(ending)?;
+    processes::end_in(&networks.hosts, false)?;
+    drop(networks);
+    match kill(keeper, Signal::SIGKILL) {
+        Ok(()) | Err(Errno::ESRCH) => {}
+        Err(errno) => return Err(Error::failed(ending()).because(errno)),
+    }
+    // A process namespace's first process has ended when all others have (pid_namespaces(7)).
+    let mut ended = [PollFd::new(watched.as_fd(), PollFlags::POLLIN)];
+    poll(&mut ended, PollTimeout::NONE).context(ending)?;
+    build::await_end()
+}
+
+/// Binds the lab's name, so that two `lab up` at a time cannot both build it.
+fn reserve(lab: &str) -> Result<OwnedFd> {
+    let reserving = || format!("cannot reserve the lab name {lab}");
+    let door = socket(AddressFamily::Unix, SockType::Stream, SockFlag::SOCK_CLOEXEC, None).context(reserving)?;
+    let address = UnixAddr::new_abstract(&socket_name(lab)).context(reserving)?;
+    match bind(door.as_raw_fd(), &address) {
+        Ok(()) => Ok(door),
+        Err(errno) => Err(Error::failed(reserving()).because(errno).hint("is another `lab up` at work?")),
+    }
+}
+
+/// The life of the keeper up to a finished lab.
+fn keeper(lab: &str, text: &str, topology: &Topology, step: u8, door: &OwnedFd) -> Result<Networks> {
+    // Until the lab stands, the keeper dies with the command that builds it.
+    let detaching = || "cannot detach the lab's keeper".to_string();
+    prctl::set_pdeathsig(Signal::SIGKILL).context(detaching)?;
+    prctl::set_name(c"vpnlab-lab").context(detaching)?;
+    setsid().context(detaching)?;
+    std::env::set_current_dir("/").context(detaching)?;
+
+    let hosts = topology.hosts.iter().map(|_| namespace::new_network()).collect::<Result<Vec<_>>>()?;
+    let networks = Networks { hosts, wires: namespace::new_network()? };
+    build::build(topology, &networks, &Marks(lab), step)?;
+
+    listen(door, Backlog::new(64).context(detaching)?)
+        .context(|| format!("cannot serve lab {lab} ({} bytes)", text.len()))?;
+    close_standard_streams().context(detaching)?;
+    prctl::set_pdeathsig(None).context(detaching)?;
+    Ok(networks)
+}
+
+/// Tells the waiting command how the build ended: an exit code and a message, or nothing where all went well.
+fn tell(report: OwnedFd, done: Result<()>) -> std::io::Result<()> {
+    let mut report = std::fs::File::from(report);
+    match done {
+        Ok(()) => report.write_all(&[0]),
+        Err(error) => report.write_all(&[&[error.exit() as u8], error.to_string().as_bytes()].concat()),
+    }
+}
+
+fn hear(result: OwnedFd) -> Result<()> {
+    let mut heard = Vec::new();
+    std::fs::File::from(result).read_to_end(&mut heard).context(|| "cannot hear from the lab's keeper".into())?;
+    let message = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+    match heard.split_first() {
+        Some((0, _)) => Ok(()),
+        Some((&code, text)) if code == Exit::Environment as u8 => Err(Error::environment(message(text))),
+        Some((&code, text)) if code == Exit::Usage as u8 => Err(Error::usage(message(text))),
+        Some((_, text)) => Err(Error::failed(message(text))),
+        None => Err(Error::failed("the lab's keeper was killed while it built the lab")),
+    }
+}
+
+/// Hands the lab to whoever of the same user asks, until it is killed.
+fn serve(door: OwnedFd, text: &str, networks: &Networks) {
+    // As the first process of its namespace it inherits orphans; ignored, they leave no zombies (wait(2)).
+    if sys::ignore(Signal::SIGCHLD).is_err() {
+        return;
+    }
+    let described = Described { topology: text.to_string() };
+    let answer = serde_json::to_vec(&described).unwrap_or_default();
+    let (Ok(user), Ok(processes)) = (namespace::own("user"), namespace::own("pid")) else { return };
+    let mut fds = vec![user.as_raw_fd(), processes.as_raw_fd(), networks.wires.as_raw_fd()];
+    fds.extend(networks.hosts.iter().map(AsRawFd::as_raw_fd));
+    for stream in UnixListener::from(door).incoming() {
+        // A client that went away is no reason to end the lab.
+        let _ = stream.and_then(|stream| hand_over(&stream, &fds, &answer));
+    }
+}
+
+fn hand_over(mut stream: &UnixStream, fds: &[i32], answer: &[u8]) -> std::io::Result<()> {
+    if getsockopt(&stream, PeerCredentials)?.uid() != getuid().as_raw() {
+        return Ok(());
+    }
+    stream.set_write_timeout(Some(Duration::from_secs(1)))?;
+    let rights = [ControlMessage::ScmRights(fds)];
+    sendmsg::<()>(stream.as_raw_fd(), &[IoSlice::new(&[0])], &rights, MsgFlags::MSG_NOSIGNAL, None)?;
+    stream.write_all(answer)
+}
+
+fn close_standard_streams() -> std::io::Result<()> {
+    let null = std::fs::File::options().read(true).write(true).open(Path::new("/dev/null"))?;
+    nix::unistd::dup2_stdin(&null)?;
+    nix::unistd::dup2_stdout(&null)?;
+    nix::unistd::dup2_stderr(&null)?;
+    Ok(())
+}

@@ -1,0 +1,119 @@
+//! `ping` for machines that have none: the options that the handout's reader types, the output of iputils' ping.
+
+use std::ffi::OsString;
+use std::net::{IpAddr, Ipv4Addr};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use clap::Parser;
+
+use super::{parse, resolve};
+use crate::error::Result;
+use crate::lab::check::unreachable;
+use crate::lab::probe::{Answer, Prober};
+use crate::topology;
+
+/// Send ICMP echo requests (vpnlab's own ping, for want of another)
+#[derive(Debug, Parser)]
+struct Ping {
+    /// Stop after this many requests
+    #[arg(short, value_name = "COUNT")]
+    count: Option<u16>,
+    /// Seconds between requests
+    #[arg(short, value_name = "INTERVAL", default_value_t = 1.0)]
+    interval: f64,
+    /// Seconds to wait for the last answer
+    #[arg(short = 'W', value_name = "TIMEOUT", default_value_t = 10.0)]
+    timeout: f64,
+    /// Payload in bytes
+    #[arg(short, value_name = "SIZE", default_value_t = 56, value_parser = clap::value_parser!(u16).range(0..=65507))]
+    size: u16,
+    /// TTL of the requests
+    #[arg(short, value_name = "TTL", default_value_t = 64)]
+    ttl: u8,
+    /// No names
+    #[arg(short)]
+    numeric: bool,
+    /// IPv4 (there is nothing else)
+    #[arg(short = '4')]
+    ipv4: bool,
+    /// A host's name or address
+    destination: String,
+}
+
+pub fn run(words: Vec<OsString>) -> Result<u8> {
+    let args: Ping = parse("ping", words);
+    let to = resolve(&args.destination)?;
+    let prober = Prober::open()?;
+    let size = usize::from(args.size);
+    let shown = name(to, args.numeric);
+    println!("PING {} ({to}) {size}({}) bytes of data.", shown.as_deref().unwrap_or(&args.destination), size + 28);
+    let started = Instant::now();
+    let (mut sent, mut received, mut errors) = (0_u16, 0, 0);
+    let mut times: Vec<f64> = Vec::new();
+    let between = Duration::try_from_secs_f64(args.interval).unwrap_or_default();
+    loop {
+        sent = sent.wrapping_add(1);
+        let last = args.count == Some(sent);
+        let wait = if last { Duration::try_from_secs_f64(args.timeout).unwrap_or_default() } else { between };
+        let (answer, took) = prober.probe(to, args.ttl, sent, size, wait)?;
+        match answer {
+            Answer::Reply { from, ttl, length } => {
+                received += 1;
+                times.push(took.as_secs_f64() * 1000.0);
+                println!(
+                    "{length} bytes from {}: icmp_seq={sent} ttl={ttl} time={:.3} ms",
+                    who(from, args.numeric),
+                    took.as_secs_f64() * 1000.0
+                );
+            }
+            Answer::Unreachable { from, code } => {
+                errors += 1;
+                println!("From {} icmp_seq={sent} {}", who(from, args.numeric), unreachable(code));
+            }
+            Answer::Expired { from } => {
+                errors += 1;
+                println!("From {} icmp_seq={sent} Time to live exceeded", who(from, args.numeric));
+            }
+            Answer::NotSent(errno) => println!("ping: sendmsg: {}", std::io::Error::from_raw_os_error(errno)),
+            Answer::Silence => {}
+        }
+        if last {
+            break;
+        }
+        thread::sleep(between.saturating_sub(took));
+    }
+    summary(&args, sent, received, errors, started.elapsed(), &times, shown.as_deref().unwrap_or(&args.destination));
+    Ok(u8::from(received == 0))
+}
+
+fn summary(args: &Ping, sent: u16, received: u16, errors: u16, took: Duration, times: &[f64], name: &str) {
+    let lost = if sent == 0 { 0 } else { (u32::from(sent - received)) * 100 / u32::from(sent) };
+    let errors = if errors > 0 { format!(" +{errors} errors,") } else { String::new() };
+    println!("\n--- {name} ping statistics ---");
+    println!(
+        "{sent} packets transmitted, {received} received,{errors} {lost}% packet loss, time {}ms",
+        if args.count == Some(1) { 0 } else { took.as_millis() }
+    );
+    if !times.is_empty() {
+        let count = times.len() as f64;
+        let mean = times.iter().sum::<f64>() / count;
+        let deviation = (times.iter().map(|time| (time - mean).powi(2)).sum::<f64>() / count).sqrt();
+        let least = times.iter().copied().fold(f64::INFINITY, f64::min);
+        let most = times.iter().copied().fold(0.0, f64::max);
+        println!("rtt min/avg/max/mdev = {least:.3}/{mean:.3}/{most:.3}/{deviation:.3} ms");
+    }
+}
+
+/// The canonical name of an address, if it has one and names are wanted.
+fn name(address: Ipv4Addr, numeric: bool) -> Option<String> {
+    let name = topology::current().name_of(IpAddr::V4(address));
+    (!numeric && name != address.to_string()).then_some(name)
+}
+
+fn who(address: Ipv4Addr, numeric: bool) -> String {
+    match name(address, numeric) {
+        Some(name) => format!("{name} ({address})"),
+        None => address.to_string(),
+    }
+}
