@@ -4,10 +4,12 @@ use std::ffi::OsString;
 use std::path::PathBuf;
 
 use clap::{Args, Subcommand};
+use nix::unistd::Pid;
 use serde::Serialize;
 
 use crate::error::{Error, Result};
 use crate::lab::host::{self, Program};
+use crate::lab::processes::Owner;
 use crate::lab::{Lab, Mode, build, check, processes, root, rootless};
 use crate::topology::{HANDOUT, Topology};
 
@@ -39,6 +41,9 @@ enum LabCommand {
         /// Set what the handout has the student set before this step (0 to 4): forwarding, routes
         #[arg(long, value_name = "N", value_parser = clap::value_parser!(u8).range(0..=LAST_STEP))]
         step: Option<u8>,
+        /// End the lab when this process ends
+        #[arg(long, value_name = "PID", hide = true)]
+        owner: Option<i32>,
     },
     /// End the lab and every program in it; nothing is left
     Down,
@@ -83,8 +88,10 @@ enum LabCommand {
 /// Runs `vpnlab lab`; returns the exit code.
 pub fn run(args: &LabArgs) -> Result<u8> {
     let name = args.name.as_str();
+    refuse_inside()?;
+    let _lock = lock(&args.command)?;
     match &args.command {
-        LabCommand::Up { topology, step } => up(name, topology.as_ref(), *step).map(|()| 0),
+        LabCommand::Up { topology, step, owner } => up(name, topology.as_ref(), *step, *owner).map(|()| 0),
         LabCommand::Down => down(name).map(|()| 0),
         LabCommand::Reset { step } => reset(name, *step).map(|()| 0),
         LabCommand::Status { json } => status(*json).map(|()| 0),
@@ -92,6 +99,26 @@ pub fn run(args: &LabArgs) -> Result<u8> {
         LabCommand::Shell { host } => run_on(name, host, Program::Shell),
         LabCommand::Check { json } => check(name, *json),
     }
+}
+
+/// From inside a host of a rootless lab, the machine's labs cannot be seen.
+fn refuse_inside() -> Result<()> {
+    match std::env::var(host::HOST_VARIABLE) {
+        Ok(host) if !nix::unistd::getuid().is_root() => Err(Error::usage(format!("this is host {host} of a lab"))
+            .hint("type lab commands in a shell of the machine itself")),
+        _ => Ok(()),
+    }
+}
+
+/// As root, commands that change labs come one after another, and the first clears up after a killed one.
+fn lock(command: &LabCommand) -> Result<Option<root::Lock>> {
+    let changes = matches!(command, LabCommand::Up { .. } | LabCommand::Down | LabCommand::Reset { .. });
+    if !changes || !nix::unistd::getuid().is_root() {
+        return Ok(None);
+    }
+    let lock = root::Lock::take()?;
+    root::clear_orphans()?;
+    Ok(Some(lock))
 }
 
 /// Lab names become names of namespaces, sockets and files.
@@ -104,7 +131,11 @@ fn lab_name(name: &str) -> Result<String, String> {
 }
 
 /// Brings a lab up, or says that it is; repairs one that is damaged.
-pub fn up(name: &str, file: Option<&PathBuf>, step: Option<u8>) -> Result<()> {
+fn up(name: &str, file: Option<&PathBuf>, step: Option<u8>, owner: Option<i32>) -> Result<()> {
+    let owner = owner.map(|pid| {
+        Owner::of(Pid::from_raw(pid)).ok_or_else(|| Error::usage(format!("there is no process {pid} to own the lab")))
+    });
+    let owner = owner.transpose()?;
     let (text, topology) = match file {
         Some(file) => {
             let topology = Topology::read(file)?;
@@ -123,10 +154,12 @@ pub fn up(name: &str, file: Option<&PathBuf>, step: Option<u8>) -> Result<()> {
         }
         Err(error) => return Err(error),
     }
-    let step = step.unwrap_or(0);
-    match nix::unistd::getuid().is_root() {
-        true => root::up(name, &text, &topology, step)?,
-        false => rootless::up(name, &text, &topology, step)?,
+    let at = step.unwrap_or(0);
+    if nix::unistd::getuid().is_root() {
+        root::up(name, &text, &topology, at, owner)?;
+    } else if !rootless::up(name, &text, &topology, at, owner)? {
+        // Somebody else was quicker; then this lab is up already, or about to be.
+        return up(name, file, step, owner.map(|owner| owner.pid.as_raw()));
     }
     let hosts: Vec<_> = topology.hosts.iter().map(|host| host.name.as_str()).collect();
     println!("lab {name} is up: {}", hosts.join(", "));
@@ -160,7 +193,7 @@ fn already_up(lab: &Lab, wanted: Option<&Topology>, step: Option<u8>) -> Result<
 }
 
 /// Ends a lab, whole or not.
-pub fn down(name: &str) -> Result<()> {
+fn down(name: &str) -> Result<()> {
     let found = if nix::unistd::getuid().is_root() {
         root::down(name)?
     } else {

@@ -20,6 +20,30 @@ const GRACE: Duration = Duration::from_millis(500);
 /// The comm(5) of the vpnlab process that waits for a host's shell; `lab reset` leaves that shell alone by it.
 pub const SHELL_KEEPER: &std::ffi::CStr = c"vpnlab-shell";
 
+/// The process on whose life a lab depends: when it ends, so does the lab. `lab up --owner`, for programs that make labs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Owner {
+    /// Its process id.
+    pub pid: Pid,
+    /// When it started, in clock ticks since boot; tells it from a later process of the same id.
+    pub started: u64,
+}
+
+impl Owner {
+    /// The running process of this id.
+    pub fn of(pid: Pid) -> Option<Self> {
+        let stat = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
+        // proc_pid_stat(5): starttime is field 22; the comm, field 2, may hold anything.
+        let started = stat.rsplit_once(')')?.1.split_whitespace().nth(19)?.parse().ok()?;
+        Some(Self { pid, started })
+    }
+
+    /// Whether it still runs.
+    pub fn lives(self) -> bool {
+        Self::of(self.pid) == Some(self)
+    }
+}
+
 /// A program that runs in a host.
 #[derive(Debug, Clone)]
 pub struct Process {

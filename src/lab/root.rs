@@ -6,18 +6,27 @@
 
 use std::fs::{self, File};
 use std::io;
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::path::{Path, PathBuf};
+use std::thread;
+use std::time::{Duration, Instant};
 
 use log::Level;
+use nix::errno::Errno;
 use nix::mount::{MntFlags, MsFlags, mount, umount2};
 use nix::sched::CloneFlags;
+use nix::sys::socket::{AddressFamily, SockFlag, SockType, UnixAddr, bind, socket};
+use nix::unistd::Pid;
 
 use crate::error::{Context, Error, Result};
 use crate::lab::build::{self, Marks, Networks};
+use crate::lab::processes::Owner;
 use crate::lab::{names, namespace, processes};
 use crate::net::Net;
 use crate::topology::{Topology, WIRES};
+
+/// How long to wait for another command that builds or ends a lab.
+const LOCK_TIMEOUT: Duration = Duration::from_secs(30);
 
 const NAMESPACES: &str = "/run/netns";
 const ETC: &str = "/etc/netns";
@@ -25,6 +34,9 @@ const STATE: &str = "/run/vpnlab";
 
 /// The name of the lab whose hosts are named as they are in the topology.
 pub const DEFAULT: &str = "default";
+
+/// How the first line of the state file begins where the lab depends on a process: its id and start time follow.
+const OWNER: &str = "# owner ";
 
 /// The directories that `ip netns` shares with us; removed with the last lab if we made them and nobody else uses them.
 const SHARED: [&str; 2] = [NAMESPACES, ETC];
@@ -44,6 +56,43 @@ pub fn names() -> Vec<String> {
     let mut names: Vec<_> = toml.filter_map(|path| Some(path.file_stem()?.to_str()?.to_string())).collect();
     names.sort();
     names
+}
+
+/// Takes away the labs whose owner has ended: without root they end with it, as root nobody is there to end them.
+pub fn clear_orphans() -> Result<()> {
+    for lab in names() {
+        let text = fs::read_to_string(state_file(&lab)).unwrap_or_default();
+        let owner = text.lines().next().and_then(|line| line.strip_prefix(OWNER)).and_then(|line| line.split_once(' '));
+        let Some((pid, started)) = owner else { continue };
+        let (Ok(pid), Ok(started)) = (pid.parse(), started.parse()) else { continue };
+        if !(Owner { pid: Pid::from_raw(pid), started }).lives() {
+            down(&lab)?;
+        }
+    }
+    Ok(())
+}
+
+/// Keeps other vpnlab commands of root's from building and ending labs at the same time; ends with this process.
+pub struct Lock(#[allow(dead_code)] OwnedFd);
+
+impl Lock {
+    /// Waits for the lock.
+    pub fn take() -> Result<Self> {
+        let locking = || "cannot lock the labs of this machine".to_string();
+        // An abstract socket: bound by one at a time, gone with its owner, and nothing on disk (unix(7)).
+        let lock = socket(AddressFamily::Unix, SockType::Stream, SockFlag::SOCK_CLOEXEC, None).context(locking)?;
+        let address = UnixAddr::new_abstract(b"vpnlab/0/.lock").context(locking)?;
+        let started = Instant::now();
+        loop {
+            match bind(lock.as_raw_fd(), &address) {
+                Ok(()) => return Ok(Self(lock)),
+                Err(Errno::EADDRINUSE) if started.elapsed() < LOCK_TIMEOUT => thread::sleep(Duration::from_millis(5)),
+                Err(errno) => {
+                    return Err(Error::failed(locking()).because(errno).hint("is another `sudo vpnlab lab` at work?"));
+                }
+            }
+        }
+    }
 }
 
 /// What there is of a lab.
@@ -79,7 +128,7 @@ pub fn find(lab: &str) -> Result<Found> {
 ///
 /// # Errors
 /// A namespace of one of the names is there already and is not this lab's; what the build met.
-pub fn up(lab: &str, text: &str, topology: &Topology, step: u8) -> Result<()> {
+pub fn up(lab: &str, text: &str, topology: &Topology, step: u8, owner: Option<Owner>) -> Result<()> {
     for name in places(topology) {
         let file = path(lab, name);
         if file.exists() {
@@ -91,7 +140,8 @@ pub fn up(lab: &str, text: &str, topology: &Topology, step: u8) -> Result<()> {
         }
     }
     prepare_shared().context(|| format!("cannot prepare {NAMESPACES}"))?;
-    fs::write(state_file(lab), text).context(|| format!("cannot write {}", state_file(lab).display()))?;
+    let state = owner.map(|owner| format!("{OWNER}{} {}\n", owner.pid, owner.started)).unwrap_or_default() + text;
+    fs::write(state_file(lab), state).context(|| format!("cannot write {}", state_file(lab).display()))?;
     let built = create(lab, topology, step);
     if built.is_err() {
         down(lab)?;

@@ -27,7 +27,8 @@ use serde::{Deserialize, Serialize};
 
 use crate::error::{Context, Error, Exit, Result};
 use crate::lab::build::{self, Marks, Networks};
-use crate::lab::{namespace, processes};
+use crate::lab::namespace;
+use crate::lab::processes::{self, Owner};
 use crate::sys;
 use crate::topology::Topology;
 
@@ -107,10 +108,14 @@ pub fn find(lab: &str) -> Result<Option<Kept>> {
 
 /// Brings a lab up, and leaves its keeper running.
 ///
+/// Returns false, and does nothing, where somebody else is bringing this lab up just now.
+///
 /// # Errors
-/// The name is taken, or what the build met; nothing is left of a build that failed.
-pub fn up(lab: &str, text: &str, topology: &Topology, step: u8) -> Result<()> {
-    let door = reserve(lab)?;
+/// What the build met; nothing is left of a build that failed.
+pub fn up(lab: &str, text: &str, topology: &Topology, step: u8, owner: Option<Owner>) -> Result<bool> {
+    let Some(door) = reserve(lab)? else { return Ok(false) };
+    let watching = || "cannot watch the lab's owner".to_string();
+    let owner = owner.map(|owner| sys::pidfd(owner.pid)).transpose().context(watching)?;
     let (result, report) = pipe2(OFlag::O_CLOEXEC).context(|| "cannot make a pipe".into())?;
     namespace::new_user_and_processes()?;
     match sys::fork().context(|| "cannot start the lab's keeper".into())? {
@@ -123,7 +128,7 @@ pub fn up(lab: &str, text: &str, topology: &Topology, step: u8) -> Result<()> {
             };
             let told = tell(report, done);
             if let (Ok(()), Some(networks)) = (told, networks) {
-                serve(door, text, &networks);
+                let _ = serve(door, text, &networks, owner.as_ref());
             }
             std::process::exit(1)
         }
@@ -133,7 +138,7 @@ pub fn up(lab: &str, text: &str, topology: &Topology, step: u8) -> Result<()> {
             if heard.is_err() {
                 let _ = waitpid(child, None);
             }
-            heard
+            heard.map(|()| true)
         }
     }
 }
@@ -157,13 +162,14 @@ pub fn down(keeper: Pid, networks: Networks) -> Result<()> {
 }
 
 /// Binds the lab's name, so that two `lab up` at a time cannot both build it.
-fn reserve(lab: &str) -> Result<OwnedFd> {
+fn reserve(lab: &str) -> Result<Option<OwnedFd>> {
     let reserving = || format!("cannot reserve the lab name {lab}");
     let door = socket(AddressFamily::Unix, SockType::Stream, SockFlag::SOCK_CLOEXEC, None).context(reserving)?;
     let address = UnixAddr::new_abstract(&socket_name(lab)).context(reserving)?;
     match bind(door.as_raw_fd(), &address) {
-        Ok(()) => Ok(door),
-        Err(errno) => Err(Error::failed(reserving()).because(errno).hint("is another `lab up` at work?")),
+        Ok(()) => Ok(Some(door)),
+        Err(Errno::EADDRINUSE) => Ok(None),
+        Err(errno) => Err(Error::failed(reserving()).because(errno)),
     }
 }
 
@@ -209,20 +215,28 @@ fn hear(result: OwnedFd) -> Result<()> {
     }
 }
 
-/// Hands the lab to whoever of the same user asks, until it is killed.
-fn serve(door: OwnedFd, text: &str, networks: &Networks) {
+/// Hands the lab to whoever of the same user asks, until the keeper is killed or the lab's owner has ended.
+fn serve(door: OwnedFd, text: &str, networks: &Networks, owner: Option<&OwnedFd>) -> Result<()> {
+    let serving = || "cannot serve the lab".to_string();
     // As the first process of its namespace it inherits orphans; ignored, they leave no zombies (wait(2)).
-    if sys::ignore(Signal::SIGCHLD).is_err() {
-        return;
-    }
-    let described = Described { topology: text.to_string() };
-    let answer = serde_json::to_vec(&described).unwrap_or_default();
-    let (Ok(user), Ok(processes)) = (namespace::own("user"), namespace::own("pid")) else { return };
+    sys::ignore(Signal::SIGCHLD).context(serving)?;
+    let answer = serde_json::to_vec(&Described { topology: text.to_string() }).context(serving)?;
+    let (user, processes) = (namespace::own("user")?, namespace::own("pid")?);
     let mut fds = vec![user.as_raw_fd(), processes.as_raw_fd(), networks.wires.as_raw_fd()];
     fds.extend(networks.hosts.iter().map(AsRawFd::as_raw_fd));
-    for stream in UnixListener::from(door).incoming() {
+    let listener = UnixListener::from(door);
+    loop {
+        let mut awaited = vec![PollFd::new(listener.as_fd(), PollFlags::POLLIN)];
+        awaited.extend(owner.map(|owner| PollFd::new(owner.as_fd(), PollFlags::POLLIN)));
+        match poll(&mut awaited, PollTimeout::NONE) {
+            Err(Errno::EINTR) => continue,
+            other => other.context(serving)?,
+        };
+        if awaited.get(1).is_some_and(|owner| owner.any() == Some(true)) {
+            return Ok(());
+        }
         // A client that went away is no reason to end the lab.
-        let _ = stream.and_then(|stream| hand_over(&stream, &fds, &answer));
+        let _ = listener.accept().and_then(|(stream, _)| hand_over(&stream, &fds, &answer));
     }
 }
 
