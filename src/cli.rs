@@ -3,7 +3,7 @@
 use clap::{Parser, Subcommand};
 
 use crate::error::Result;
-use crate::lab;
+use crate::{demo, lab};
 
 /// Build an IP tunnel step by step, in a lab of its own.
 #[derive(Debug, Parser)]
@@ -19,6 +19,8 @@ pub struct Cli {
 pub enum Command {
     /// The testbed: bring it up, look at it, run programs on its hosts
     Lab(lab::LabArgs),
+    /// The handout from step 0 to step 4, told and shown in a fresh lab
+    Demo(demo::DemoArgs),
 }
 
 impl Cli {
@@ -26,6 +28,7 @@ impl Cli {
     pub fn run(&self) -> Result<u8> {
         match &self.command {
             Command::Lab(args) => lab::run(args),
+            Command::Demo(args) => demo::run(args),
         }
     }
 }
