@@ -4,13 +4,17 @@
 //! clock, no log. No input makes it panic, whatever a tunnel's far end sends.
 
 mod checksum;
+mod describe;
 mod header;
 mod hex;
+#[cfg(test)]
+mod samples;
 
 use std::error::Error;
 use std::fmt;
 use std::net::IpAddr;
 
+pub use describe::describe;
 pub use hex::hex_dump;
 
 use header::Ip;
