@@ -7,6 +7,7 @@ mod checksum;
 mod describe;
 mod header;
 mod hex;
+mod rewrite;
 #[cfg(test)]
 mod samples;
 
@@ -16,6 +17,7 @@ use std::net::IpAddr;
 
 pub use describe::describe;
 pub use hex::hex_dump;
+pub use rewrite::{CannotRewrite, reply_from};
 
 use header::Ip;
 
