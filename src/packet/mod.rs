@@ -5,6 +5,7 @@
 
 mod checksum;
 mod describe;
+mod echo;
 mod header;
 mod hex;
 mod rewrite;
@@ -16,6 +17,7 @@ use std::fmt;
 use std::net::IpAddr;
 
 pub use describe::describe;
+pub use echo::{NoReply, echo_reply};
 pub use hex::hex_dump;
 pub use rewrite::{CannotRewrite, reply_from};
 
@@ -98,7 +100,7 @@ impl Error for NotIp {}
 ///
 /// Version, header length and total length have to fit the bytes. Bytes after the total length are allowed, as a link
 /// with a minimum frame size appends them (RFC 894); everything in this module ignores them. Checksums, options,
-/// extension headers and what is inside are not looked at: the functions that need them right check them.
+/// extension headers and what is inside are not looked at: see [`echo_reply`] for a packet that is also answered.
 ///
 /// # Errors
 /// What the bytes are instead.
