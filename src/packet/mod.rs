@@ -6,8 +6,10 @@
 mod checksum;
 mod describe;
 mod echo;
+mod fragments;
 mod header;
 mod hex;
+mod reassembly;
 mod rewrite;
 #[cfg(test)]
 mod samples;
@@ -18,7 +20,9 @@ use std::net::IpAddr;
 
 pub use describe::describe;
 pub use echo::{NoReply, echo_reply};
+pub use fragments::{CannotFragment, fragment};
 pub use hex::hex_dump;
+pub use reassembly::{Dropped, Reassembled, Reassembler};
 pub use rewrite::{CannotRewrite, reply_from};
 
 use header::Ip;
