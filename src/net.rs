@@ -231,14 +231,15 @@ impl Net {
         Ok(message)
     }
 
-    /// Logs a change as the command that would do it, and does it.
+    /// Makes a change, and logs it as the command that would have done it.
     fn change(&self, command: String, request: impl Future<Output = Result<(), rtnetlink::Error>>) -> Result<()> {
-        log!(self.said, "{command}");
         self.finish(request).map_err(|error| {
             let denied = matches!(error.raw_os_error(), Some(nix::libc::EPERM));
             let failed = Error::failed(format!("{command} failed")).because(error);
             if denied { failed.hint(crate::error::RUN_AS_ROOT) } else { failed }
-        })
+        })?;
+        log!(self.said, "{command}");
+        Ok(())
     }
 
     /// Runs a request to its end, and turns netlink's errors into the system's.

@@ -81,7 +81,10 @@ impl<'a> Stage<'a> {
     pub fn run(&mut self, host: &'static str, line: &str) -> Result<i32> {
         let running = self.start(host, line)?;
         let Running { program, place } = running;
-        let (code, lines) = program.finish()?;
+        let (code, mut lines) = program.finish()?;
+        while lines.last().is_some_and(String::is_empty) {
+            lines.pop();
+        }
         self.show(place, lines);
         self.told.commands[place].exit = Some(code);
         Ok(code)

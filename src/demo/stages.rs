@@ -51,6 +51,7 @@ fn tun(stage: &mut Stage<'_>, tunnel: &Tunnel) -> Result<()> {
     stage.must(read && answered == 1, "the program reads the ping, and nobody answers it");
     stage.say(&format!(
         "The kernel routes {} to the device, so the ping arrives in the program, which only prints it.\n\
+        (Lines with fe80:: are the kernel's own: it looks for IPv6 routers on every new interface.)\n\
         A ping of userv takes another way, the default route; the program sees nothing of it:",
         tunnel.client_address.trunc()
     ));
@@ -168,8 +169,8 @@ fn both_directions(stage: &mut Stage<'_>, tunnel: &Tunnel) -> Result<()> {
     }
     for (program, line) in [(&client, "From tun ==>:"), (&server, "From socket <==:")] {
         stage.look_at(program);
-        let seen = stage.sees(program, &[line]);
-        stage.must(seen, line);
+        let seen = stage.sees(program, &[line, &own]);
+        stage.must(seen, &format!("a line {line} with the ping"));
     }
     stage.say("ttl=63: one router in between, the server. The two networks are still apart, and yet reach each other.");
     stage.stop(client)?;
