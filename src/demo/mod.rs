@@ -3,7 +3,7 @@
 //! Nothing is played: the demo types the commands that a student would type, by way of `vpnlab lab exec`, prints what
 //! they print, and judges each step by it. `stages` is the story, `stage` runs commands and tells it.
 
-use std::io::IsTerminal;
+use std::io::{IsTerminal, Write};
 use std::process::{Command, Stdio};
 use std::time::Instant;
 
@@ -70,11 +70,11 @@ pub fn run(args: &DemoArgs) -> Result<u8> {
     lab.down()?;
     let passed = told.iter().all(|step| step.passed);
     let seconds = started.elapsed().as_secs_f64();
-    if args.json {
-        println!("{:#}", serde_json::json!({ "passed": passed, "seconds": seconds, "steps": told }));
-    } else {
-        print!("{}", table(&told, seconds));
-    }
+    let end = match args.json {
+        true => format!("{:#}\n", serde_json::json!({ "passed": passed, "seconds": seconds, "steps": told })),
+        false => table(&told, seconds),
+    };
+    std::io::stdout().write_all(end.as_bytes()).context(|| "cannot print how it went".into())?;
     Ok(u8::from(!passed))
 }
 

@@ -1,5 +1,6 @@
 //! One step of the story: types commands on hosts, prints them with their output, and remembers what was not shown.
 
+use std::cell::Cell;
 use std::io::{BufRead, Write};
 use std::time::Instant;
 
@@ -7,7 +8,7 @@ use serde::Serialize;
 
 use super::Told;
 use super::program::{PATIENCE, Program};
-use crate::error::{Context, Result};
+use crate::error::{Context, Error, Result};
 
 /// How the story is told.
 pub struct Style {
@@ -37,6 +38,8 @@ pub struct Stage<'a> {
     lab: &'a str,
     style: &'a Style,
     told: Told,
+    /// Nobody reads the story any more.
+    unheard: Cell<bool>,
 }
 
 /// A program of this stage that goes on while others run.
@@ -50,7 +53,7 @@ impl<'a> Stage<'a> {
     /// Begins a step.
     pub fn open(lab: &'a str, style: &'a Style, step: u8, title: &'static str) -> Self {
         let told = Told { step, title, passed: true, missing: Vec::new(), commands: Vec::new() };
-        let stage = Self { lab, style, told };
+        let stage = Self { lab, style, told, unheard: Cell::new(false) };
         stage.print(&stage.bold(&format!("\nStep {step}: {title}")));
         stage
     }
@@ -94,6 +97,9 @@ impl<'a> Stage<'a> {
     pub fn start(&mut self, host: &'static str, line: &str) -> Result<Running> {
         self.pause()?;
         self.print(&self.bold(&format!("\n{host}:$ {line}")));
+        if self.unheard.get() {
+            return Err(Error::failed("the story breaks off: nobody reads it any more"));
+        }
         let program = Program::start(self.lab, host, line)?;
         let typed = Typed { host, command: line.to_string(), output: Vec::new(), exit: None };
         self.told.commands.push(typed);
@@ -145,8 +151,8 @@ impl<'a> Stage<'a> {
     }
 
     fn print(&self, line: &str) {
-        if self.style.told {
-            println!("{line}");
+        if self.style.told && writeln!(std::io::stdout(), "{line}").is_err() {
+            self.unheard.set(true);
         }
     }
 
