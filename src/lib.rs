@@ -2,10 +2,14 @@
 #![deny(unsafe_code)]
 
 pub mod cli;
+pub mod clock;
 pub mod error;
 pub mod lab;
 pub mod net;
 pub mod packet;
+pub mod select;
+pub mod signals;
 pub mod steps;
 pub mod sys;
 pub mod topology;
+pub mod tun;
