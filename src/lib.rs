@@ -3,8 +3,12 @@
 
 pub mod cli;
 pub mod clock;
+pub mod counts;
 pub mod error;
 pub mod lab;
+pub mod lines;
+pub mod link;
+pub mod logging;
 pub mod net;
 pub mod packet;
 pub mod select;
