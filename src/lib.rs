@@ -5,6 +5,8 @@ pub mod cli;
 pub mod clock;
 pub mod counts;
 pub mod error;
+pub mod forwarding;
+pub mod interface;
 pub mod lab;
 pub mod lines;
 pub mod link;
