@@ -1,15 +1,19 @@
-//! Parse, start the log, run, print the error, exit.
+//! Parse, start the log, run, report the error, exit.
 
 use std::process::ExitCode;
 
-use clap::Parser;
 use vpnlab::cli::Cli;
+use vpnlab::logging;
 
 fn main() -> ExitCode {
-    match Cli::parse().run() {
+    let cli = match Cli::from_arguments() {
+        Ok(cli) => cli,
+        Err(exit) => return exit,
+    };
+    match logging::start(&cli.log).and_then(|()| cli.run()) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            eprintln!("vpnlab: {error}");
+            logging::fatal(&error);
             ExitCode::from(error.exit() as u8)
         }
     }
