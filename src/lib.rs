@@ -20,11 +20,21 @@
 #![deny(unsafe_code)]
 
 pub mod cli;
+pub mod clock;
+pub mod counts;
 pub mod demo;
 pub mod error;
+pub mod forwarding;
+pub mod interface;
 pub mod lab;
+pub mod lines;
+pub mod link;
+pub mod logging;
 pub mod net;
 pub mod packet;
+pub mod select;
+pub mod signals;
 pub mod steps;
 pub mod sys;
 pub mod topology;
+pub mod tun;

@@ -23,9 +23,6 @@ pub struct LabArgs {
     /// The lab's name; several labs live side by side. As root its hosts are the namespaces NAME-useru, ...
     #[arg(long = "lab", value_name = "NAME", default_value = root::DEFAULT, global = true, value_parser = lab_name)]
     name: String,
-    /// Log each change as the `ip` command that would do it
-    #[arg(short, long, global = true)]
-    verbose: bool,
     #[command(subcommand)]
     command: LabCommand,
 }
