@@ -1,9 +1,14 @@
 //! The command line: one variant and one `Args` per subcommand.
 
+use std::process::ExitCode;
+
+use clap::error::ErrorKind;
 use clap::{Parser, Subcommand};
 
-use crate::error::Result;
-use crate::lab;
+use crate::error::{Error, Exit, Result};
+use crate::logging::{self, LogArgs};
+use crate::steps::{client, examples, server, tun_ping, tun_read, udp_sink, vpn};
+use crate::{demo, lab};
 
 /// Build an IP tunnel step by step, in a lab of its own.
 #[derive(Debug, Parser)]
@@ -12,6 +17,9 @@ pub struct Cli {
     /// What to do.
     #[command(subcommand)]
     pub command: Command,
+    /// How much is logged, and where to.
+    #[command(flatten, next_help_heading = "Log")]
+    pub log: LogArgs,
 }
 
 /// The subcommands.
@@ -19,13 +27,96 @@ pub struct Cli {
 pub enum Command {
     /// The testbed: bring it up, look at it, run programs on its hosts
     Lab(lab::LabArgs),
+    /// The handout from step 0 to step 4, told and shown in a fresh lab
+    Demo(demo::DemoArgs),
+    /// Step 1: show the packets that the kernel sends through a TUN device
+    #[command(after_help = examples::tun_read())]
+    TunRead(tun_read::TunReadArgs),
+    /// Step 1: answer pings to every address behind a TUN device
+    #[command(after_help = examples::tun_ping())]
+    TunPing(tun_ping::TunPingArgs),
+    /// Step 2: show the IP packets that arrive inside UDP datagrams
+    #[command(after_help = examples::udp_sink())]
+    UdpSink(udp_sink::UdpSinkArgs),
+    /// Step 2: send what comes out of a TUN device to a server, one way
+    #[command(after_help = examples::client())]
+    Client(client::ClientArgs),
+    /// Step 3: write what arrives in UDP datagrams to a TUN device, one way
+    #[command(after_help = examples::server())]
+    Server(server::ServerArgs),
+    /// Step 4: the whole tunnel, both ways
+    #[command(after_help = examples::vpn())]
+    Vpn(vpn::VpnArgs),
 }
 
 impl Cli {
+    /// Parses the program's arguments. Help is printed here; so is an error, in one line like any other.
+    ///
+    /// # Errors
+    /// The exit code of a program that has nothing more to do.
+    pub fn from_arguments() -> Result<Self, ExitCode> {
+        Self::try_parse().map_err(|error| match error.kind() {
+            ErrorKind::DisplayHelp | ErrorKind::DisplayVersion => {
+                let _ = error.print();
+                ExitCode::SUCCESS
+            }
+            ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand => {
+                let _ = error.print();
+                ExitCode::from(Exit::Usage as u8)
+            }
+            _ => {
+                logging::fatal(&Error::usage(one_line(&error.to_string())).hint("see --help"));
+                ExitCode::from(Exit::Usage as u8)
+            }
+        })
+    }
+
     /// Runs the subcommand; returns the exit code.
     pub fn run(&self) -> Result<u8> {
-        match &self.command {
-            Command::Lab(args) => lab::run(args),
+        let step = match &self.command {
+            Command::Lab(args) => return lab::run(args),
+            Command::Demo(args) => return demo::run(args),
+            Command::TunRead(args) => tun_read::run(args),
+            Command::TunPing(args) => tun_ping::run(args),
+            Command::UdpSink(args) => udp_sink::run(args),
+            Command::Client(args) => client::run(args),
+            Command::Server(args) => server::run(args),
+            Command::Vpn(args) => vpn::run(args),
+        };
+        step.map(|()| 0)
+    }
+}
+
+/// The message of clap's report without the usage and the tips below it.
+fn one_line(report: &str) -> String {
+    let message = report.strip_prefix("error: ").unwrap_or(report);
+    let lines = message.lines().take_while(|line| !line.starts_with("Usage:") && !line.starts_with("For more"));
+    lines.map(str::trim).filter(|line| !line.is_empty()).collect::<Vec<_>>().join(" ")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::CommandFactory;
+
+    #[test]
+    fn the_command_line_does_not_contradict_itself() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn an_error_of_the_command_line_is_one_line() {
+        let error = Cli::try_parse_from(["vpnlab", "vpn"]).unwrap_err();
+        let line = one_line(&error.to_string());
+        assert_eq!(line, "the following required arguments were not provided: --role <ROLE>");
+    }
+
+    #[test]
+    fn every_step_shows_examples_in_its_help() {
+        for step in ["tun-read", "tun-ping", "udp-sink", "client", "server", "vpn"] {
+            let help = Cli::try_parse_from(["vpnlab", step, "--help"]).unwrap_err().to_string();
+            assert!(help.contains(&format!("EXAMPLES:\n  sudo vpnlab {step}")) || step == "udp-sink", "{help}");
+            assert!(help.contains("EXAMPLES:\n"), "{help}");
         }
     }
 }

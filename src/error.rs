@@ -64,6 +64,11 @@ impl Error {
         self
     }
 
+    /// The errno underneath, where the system refused something.
+    pub fn raw_os_error(&self) -> Option<i32> {
+        self.cause.as_deref()?.downcast_ref::<std::io::Error>()?.raw_os_error()
+    }
+
     /// The exit code of a program that ends with this error.
     pub fn exit(&self) -> Exit {
         self.exit

@@ -1,11 +1,40 @@
 //! vpnlab: build an IP tunnel step by step, in a lab of its own.
+//!
+//! # The house
+//! | layer | modules | what it does |
+//! |---|---|---|
+//! | the command line | [`cli`] | one variant and one `Args` per subcommand |
+//! | the handout | [`steps`] | a file per step; steps never import each other |
+//! | the testbed | [`lab`], [`demo`] | hosts as namespaces; the handout as a story |
+//! | the network | [`tun`], [`link`], [`select`], [`net`] | the TUN device, batches of packets, waiting, addresses and routes |
+//! | packets | [`packet`] | pure: validate, describe, answer, rewrite |
+//! | data | [`topology`], [`error`] | the lab's network; the one error type |
+//! | the kernel | [`sys`] | the only unsafe code |
+//!
+//! A layer imports from those below it only. `packet` and `topology` are pure: no descriptor, no clock, no log.
+//!
+//! # One packet's journey
+//! `ping userv` on useru: the kernel's route for 10.1.1.0/24 leads to the TUN device. [`select`] says that it is
+//! readable; [`tun`] reads the packet, [`link`] sends it as one UDP datagram to the server. There the socket is readable;
+//! the packet is written to the server's TUN device, and the server's kernel routes it on to userv.
 #![deny(unsafe_code)]
 
 pub mod cli;
+pub mod clock;
+pub mod counts;
+pub mod demo;
 pub mod error;
+pub mod forwarding;
+pub mod interface;
 pub mod lab;
+pub mod lines;
+pub mod link;
+pub mod logging;
 pub mod net;
 pub mod packet;
+pub mod select;
+pub mod signals;
 pub mod steps;
 pub mod sys;
 pub mod topology;
+pub mod tun;

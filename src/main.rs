@@ -1,16 +1,29 @@
-//! Parse, start the log, run, print the error, exit.
+//! Parse, start the log, run, report the error, exit.
 
 use std::process::ExitCode;
 
-use clap::Parser;
 use vpnlab::cli::Cli;
+use vpnlab::error::Result;
 use vpnlab::lab::standin;
+use vpnlab::logging;
 
 fn main() -> ExitCode {
-    match standin::called_as().unwrap_or_else(|| Cli::parse().run()) {
+    if let Some(done) = standin::called_as() {
+        return finish(done);
+    }
+    let cli = match Cli::from_arguments() {
+        Ok(cli) => cli,
+        Err(exit) => return exit,
+    };
+    finish(logging::start(&cli.log).and_then(|()| cli.run()))
+}
+
+/// The program's exit code; an error is reported first.
+fn finish(done: Result<u8>) -> ExitCode {
+    match done {
         Ok(code) => ExitCode::from(code),
         Err(error) => {
-            eprintln!("vpnlab: {error}");
+            logging::fatal(&error);
             ExitCode::from(error.exit() as u8)
         }
     }

@@ -10,9 +10,13 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use futures_util::TryStreamExt;
 use ipnet::IpNet;
 use log::{Level, log};
+use netlink_packet_route::AddressFamily;
 use netlink_packet_route::address::AddressAttribute;
 use netlink_packet_route::link::{LinkAttribute, LinkFlags, LinkMessage};
-use netlink_packet_route::route::{RouteAddress, RouteAttribute, RouteMessage, RouteProtocol, RouteScope, RouteType};
+use netlink_packet_route::route::{
+    RouteAddress, RouteAttribute, RouteFlags, RouteMessage, RouteProtocol, RouteScope, RouteType,
+};
+use nix::libc;
 use rtnetlink::{AddressMessageBuilder, Handle, LinkUnspec, RouteMessageBuilder};
 use tokio::runtime::Runtime;
 
@@ -62,6 +66,16 @@ pub struct Hop {
     pub via: Option<IpAddr>,
 }
 
+/// An entry of a routing table: the answer to `ip route get fibmatch`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Entry {
+    /// Whether it stands in the main table, where `ip route add` puts its routes, and not in one that a rule prefers
+    /// (ip-rule(8)).
+    pub in_main_table: bool,
+    /// The length of its prefix in bits.
+    pub prefix_len: u8,
+}
+
 impl Net {
     /// Opens a netlink socket in the calling thread's network namespace; changes are logged at `said`.
     ///
@@ -94,7 +108,7 @@ impl Net {
     pub fn link(&self, name: &str) -> Result<Option<Link>> {
         match self.finish(self.handle.link().get().match_name(name).execute().try_next()) {
             Ok(message) => Ok(message.as_ref().map(Link::from_message)),
-            Err(error) if error.raw_os_error() == Some(nix::libc::ENODEV) => Ok(None),
+            Err(error) if error.raw_os_error() == Some(libc::ENODEV) => Ok(None),
             Err(error) => Err(Error::failed(format!("cannot look up interface {name}")).because(error)),
         }
     }
@@ -113,7 +127,9 @@ impl Net {
     /// `ip addr add ADDRESS dev LINK`
     pub fn add_address(&self, link: &str, address: IpNet) -> Result<()> {
         let index = self.index(link)?;
-        let request = self.handle.address().add(index, address.addr(), address.prefix_len());
+        let mut request = self.handle.address().add(index, address.addr(), address.prefix_len());
+        // rtnetlink adds `brd`, which `ip addr add` does only when told to.
+        request.message_mut().attributes.retain(|attribute| !matches!(attribute, AddressAttribute::Broadcast(_)));
         self.change(format!("ip addr add {address} dev {link}"), request.execute())
     }
 
@@ -184,7 +200,7 @@ impl Net {
 
     /// The routes of the main table that somebody added: not those that the kernel made for an address.
     pub fn routes(&self) -> Result<Vec<RouteMessage>> {
-        const MAIN: u8 = nix::libc::RT_TABLE_MAIN;
+        const MAIN: u8 = libc::RT_TABLE_MAIN;
         let request = self.handle.route().get(RouteMessageBuilder::<IpAddr>::new().build());
         let all = self.finish(request.execute().try_collect::<Vec<_>>()).context(|| "cannot list the routes".into())?;
         let added = |route: &RouteMessage| {
@@ -195,20 +211,46 @@ impl Net {
         Ok(all.into_iter().filter(added).collect())
     }
 
+    /// The networks that routes of the main table lead into an interface, those of its addresses included.
+    pub fn networks_through(&self, index: u32) -> Result<Vec<IpNet>> {
+        let request = self.handle.route().get(RouteMessageBuilder::<IpAddr>::new().build());
+        let all = self.finish(request.execute().try_collect::<Vec<_>>()).context(|| "cannot list the routes".into())?;
+        let through = |route: &&RouteMessage| {
+            route.header.table == libc::RT_TABLE_MAIN && route.attributes.contains(&RouteAttribute::Oif(index))
+        };
+        Ok(all.iter().filter(through).filter_map(destination).collect())
+    }
+
     /// Where the kernel would send a packet for `destination`; `None` where it has no route.
     pub fn route_to(&self, destination: IpAddr) -> Result<Option<Hop>> {
+        Ok(self.lookup(destination, RouteFlags::empty())?.as_ref().map(Hop::from_message))
+    }
+
+    /// The entry of a routing table that a packet for `destination` would follow; `None` where there is none.
+    pub fn entry_for(&self, destination: IpAddr) -> Result<Option<Entry>> {
+        let found = self.lookup(destination, RouteFlags::FibMatch | RouteFlags::LookupTable)?;
+        Ok(found.map(|route| Entry {
+            in_main_table: route.header.table == libc::RT_TABLE_MAIN,
+            prefix_len: route.header.destination_prefix_length,
+        }))
+    }
+
+    /// Asks for the kernel's choice: RTM_GETROUTE with a destination, which rtnetlink therefore sends without
+    /// NLM_F_DUMP. By default the answer is about the destination alone; with `RTM_F_FIB_MATCH` it is the route itself.
+    fn lookup(&self, destination: IpAddr, flags: RouteFlags) -> Result<Option<RouteMessage>> {
+        let asking = || format!("cannot ask for the route to {destination}");
         let prefix = if destination.is_ipv4() { 32 } else { 128 };
         let message = RouteMessageBuilder::<IpAddr>::new().destination_prefix(destination, prefix);
-        let message = message.context(|| format!("cannot ask for the route to {destination}"))?.build();
-        let mut request = self.handle.route().get(message);
-        // A dump would list every route; RTM_GETROUTE with a destination and no dump asks for the kernel's choice.
+        let mut request = self.handle.route().get(message.context(asking)?.build());
         request.message_mut().header.table = 0;
+        request.message_mut().header.flags = flags;
         match self.finish(request.execute().try_next()) {
-            Ok(found) => Ok(found.map(|route| Hop::from_message(&route))),
-            Err(error) if matches!(error.raw_os_error(), Some(nix::libc::ENETUNREACH | nix::libc::EHOSTUNREACH)) => {
-                Ok(None)
-            }
-            Err(error) => Err(Error::failed(format!("cannot ask for the route to {destination}")).because(error)),
+            Ok(found) => Ok(found),
+            Err(error) => match error.raw_os_error() {
+                // No route; or one whose purpose is to lead nowhere: unreachable, prohibit, blackhole (ip-route(8)).
+                Some(libc::ENETUNREACH | libc::EHOSTUNREACH | libc::EACCES | libc::EINVAL) => Ok(None),
+                _ => Err(error).context(asking),
+            },
         }
     }
 
@@ -223,7 +265,7 @@ impl Net {
             builder = builder.output_interface(self.index(dev)?);
         }
         let mut message = builder.build();
-        // As `ip route add` has it.
+        // As `ip route add` has it; so `ip route` shows no `proto`.
         message.header.protocol = RouteProtocol::Boot;
         if route.via.is_none() {
             message.header.scope = RouteScope::Link;
@@ -231,14 +273,15 @@ impl Net {
         Ok(message)
     }
 
-    /// Logs a change as the command that would do it, and does it.
+    /// Makes a change, and logs it as the command that would have done it.
     fn change(&self, command: String, request: impl Future<Output = Result<(), rtnetlink::Error>>) -> Result<()> {
-        log!(self.said, "{command}");
         self.finish(request).map_err(|error| {
-            let denied = matches!(error.raw_os_error(), Some(nix::libc::EPERM));
+            let denied = matches!(error.raw_os_error(), Some(libc::EPERM));
             let failed = Error::failed(format!("{command} failed")).because(error);
             if denied { failed.hint(crate::error::RUN_AS_ROOT) } else { failed }
-        })
+        })?;
+        log!(self.said, "{command}");
+        Ok(())
     }
 
     /// Runs a request to its end, and turns netlink's errors into the system's.
@@ -276,13 +319,30 @@ impl Link {
     }
 }
 
+fn ip(address: &RouteAddress) -> Option<IpAddr> {
+    match address {
+        RouteAddress::Inet(address) => Some(IpAddr::V4(*address)),
+        RouteAddress::Inet6(address) => Some(IpAddr::V6(*address)),
+        _ => None,
+    }
+}
+
+/// The network that a route leads to; the default route has no destination of its own.
+fn destination(route: &RouteMessage) -> Option<IpNet> {
+    let named = route.attributes.iter().find_map(|attribute| match attribute {
+        RouteAttribute::Destination(address) => ip(address),
+        _ => None,
+    });
+    let any = match route.header.address_family {
+        AddressFamily::Inet => IpAddr::V4(Ipv4Addr::UNSPECIFIED),
+        AddressFamily::Inet6 => IpAddr::V6(Ipv6Addr::UNSPECIFIED),
+        _ => return None,
+    };
+    IpNet::new(named.unwrap_or(any), route.header.destination_prefix_length).ok()
+}
+
 impl Hop {
     fn from_message(route: &RouteMessage) -> Self {
-        let ip = |address: &RouteAddress| match address {
-            RouteAddress::Inet(address) => Some(IpAddr::V4(*address)),
-            RouteAddress::Inet6(address) => Some(IpAddr::V6(*address)),
-            _ => None,
-        };
         let mut hop = Self { link: None, source: None, via: None };
         for attribute in &route.attributes {
             match attribute {

@@ -2,7 +2,7 @@
 #![allow(unsafe_code)]
 
 use std::io::{self, IoSliceMut};
-use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
+use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, IntoRawFd, OwnedFd};
 
 use nix::cmsg_space;
 use nix::libc;
@@ -83,4 +83,10 @@ fn single_threaded() -> io::Result<()> {
         Some("1") => Ok(()),
         threads => Err(io::Error::other(format!("this process has {} threads", threads.unwrap_or("unknown")))),
     }
+}
+
+/// The descriptor of a TUN device, as its owner: tun-tap itself lends it as a bare number only.
+pub fn tun_descriptor(interface: tun_tap::Iface) -> OwnedFd {
+    // SAFETY: `into_raw_fd` gives up an open descriptor, and nobody else has it.
+    unsafe { OwnedFd::from_raw_fd(interface.into_raw_fd()) }
 }

@@ -4,13 +4,15 @@ use std::ffi::OsString;
 use std::path::PathBuf;
 
 use clap::{Args, Subcommand};
+use nix::sys::signal::Signal;
 use nix::unistd::Pid;
 use serde::Serialize;
 
-use crate::error::{Error, Result};
+use crate::error::{Context, Error, Result};
 use crate::lab::host::{self, Program};
 use crate::lab::processes::Owner;
 use crate::lab::{Lab, Mode, build, check, processes, root, rootless};
+use crate::sys;
 use crate::topology::{HANDOUT, Topology};
 
 const LAST_STEP: i64 = 4;
@@ -21,9 +23,6 @@ pub struct LabArgs {
     /// The lab's name; several labs live side by side. As root its hosts are the namespaces NAME-useru, ...
     #[arg(long = "lab", value_name = "NAME", default_value = root::DEFAULT, global = true, value_parser = lab_name)]
     name: String,
-    /// Log each change as the `ip` command that would do it
-    #[arg(short, long, global = true)]
-    verbose: bool,
     #[command(subcommand)]
     command: LabCommand,
 }
@@ -89,6 +88,8 @@ enum LabCommand {
 pub fn run(args: &LabArgs) -> Result<u8> {
     let name = args.name.as_str();
     refuse_inside()?;
+    // `vpnlab lab status | head -1` ends quietly, as other programs do.
+    sys::restore(Signal::SIGPIPE).context(|| "cannot restore SIGPIPE".into())?;
     let _lock = lock(&args.command)?;
     match &args.command {
         LabCommand::Up { topology, step, owner } => up(name, topology.as_ref(), *step, *owner).map(|()| 0),

@@ -78,8 +78,7 @@ pub fn run(lab: &Lab, host: &str, program: Program<'_>) -> Result<i32> {
     }
 }
 
-/// Waits for the program, and passes on what asks this process to end. Ctrl-C needs no passing on: the terminal sends
-/// it to both.
+/// Waits for the program, and passes on what asks this process to end.
 fn wait(child: Pid, handled: &SigSet) -> Result<i32> {
     let waiting = || "cannot wait for the program".to_string();
     let signals = SignalFd::with_flags(handled, SfdFlags::SFD_CLOEXEC).context(waiting)?;
@@ -90,12 +89,15 @@ fn wait(child: Pid, handled: &SigSet) -> Result<i32> {
             _ => {}
         }
         let signal = match signals.read_signal() {
-            Ok(Some(signal)) => signal.ssi_signo as i32,
+            Ok(Some(signal)) => signal,
             Ok(None) | Err(Errno::EINTR) => continue,
             Err(errno) => return Err(Error::failed(waiting()).because(errno)),
         };
-        if let Ok(signal @ (Signal::SIGTERM | Signal::SIGHUP)) = Signal::try_from(signal) {
-            let _ = kill(child, signal);
+        match Signal::try_from(signal.ssi_signo as i32) {
+            Ok(Signal::SIGCHLD) | Err(_) => {}
+            // Ctrl-C: the terminal has sent it to the program, too (sigaction(2), si_code).
+            Ok(Signal::SIGINT | Signal::SIGQUIT) if signal.ssi_code == nix::libc::SI_KERNEL => {}
+            Ok(signal) => drop(kill(child, signal)),
         }
     }
 }

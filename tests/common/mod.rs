@@ -167,13 +167,13 @@ fn remove_at_exit(directory: PathBuf) {
         std::process::id(),
         directory.display()
     );
-    Command::new("setsid")
+    let cleaner = Command::new("setsid")
         .args(["sh", "-c", &script])
         .stdin(Stdio::null())
         .stdout(Stdio::null())
         .stderr(Stdio::null())
-        .spawn()
-        .expect("a cleaner can be started");
+        .spawn();
+    assert!(cleaner.is_ok(), "a cleaner cannot be started: {cleaner:?}");
 }
 
 /// What a command that has ended did.

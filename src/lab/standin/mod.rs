@@ -7,7 +7,10 @@ use std::env;
 use std::ffi::OsString;
 use std::path::Path;
 
-use crate::error::Result;
+use nix::sys::signal::Signal;
+
+use crate::error::{Context, Result};
+use crate::sys;
 
 mod ping;
 mod sudo;
@@ -25,11 +28,16 @@ pub fn called_as() -> Option<Result<u8>> {
     let mut words = env::args_os();
     let name = words.next()?;
     let words: Vec<OsString> = words.collect();
+    let run = |stand_in: fn(Vec<OsString>) -> Result<u8>| {
+        // `ping ... | head -1` ends quietly, as the real ones do.
+        sys::restore(Signal::SIGPIPE).context(|| "cannot restore SIGPIPE".into())?;
+        stand_in(words)
+    };
     match Path::new(&name).file_name()?.to_str()? {
-        "sudo" => Some(sudo::run(words)),
-        "ping" => Some(ping::run(words)),
-        "traceroute" => Some(traceroute::run(words)),
-        "tcpdump" => Some(tcpdump::run(words)),
+        "sudo" => Some(run(sudo::run)),
+        "ping" => Some(run(ping::run)),
+        "traceroute" => Some(run(traceroute::run)),
+        "tcpdump" => Some(run(tcpdump::run)),
         _ => None,
     }
 }

@@ -1,0 +1,62 @@
+#!/bin/sh
+# Installs the Debian packages that the build, the tests and the handout's own commands want, and opens /dev/net/tun to
+# every user, as udev does on an ordinary machine. Safe to run again; quiet when nothing is missing.
+set -eu
+
+# command or file -> package
+wanted='
+cc:gcc
+ip:iproute2
+ping:iputils-ping
+traceroute:traceroute
+tcpdump:tcpdump
+sysctl:procps
+nsenter:util-linux
+script:bsdutils
+/usr/bin/python3:python3
+/usr/lib/python3/dist-packages/scapy/__init__.py:python3-scapy
+'
+
+as_root() {
+    if [ "$(id -u)" -eq 0 ]; then
+        "$@"
+    elif command -v sudo >/dev/null; then
+        sudo "$@"
+    else
+        echo "lab/setup.sh: root is needed to run: $*" >&2
+        echo "lab/setup.sh: there is no sudo here; run lab/setup.sh as root once" >&2
+        exit 3
+    fi
+}
+
+# A plain user's path lacks the directories of ip and tcpdump.
+PATH=$PATH:/usr/local/sbin:/usr/sbin:/sbin
+
+missing=
+for pair in $wanted; do
+    what=${pair%%:*}
+    case $what in
+        /*) [ -e "$what" ] || missing="$missing ${pair#*:}" ;;
+        *) command -v "$what" >/dev/null || missing="$missing ${pair#*:}" ;;
+    esac
+done
+if [ -n "$missing" ]; then
+    echo "lab/setup.sh: installing$missing"
+    command -v apt-get >/dev/null || {
+        echo "lab/setup.sh: this is no Debian; install by hand what provides:$missing" >&2
+        exit 3
+    }
+    as_root apt-get update -qq
+    # shellcheck disable=SC2086 # a list of words
+    as_root env DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends $missing >/dev/null
+fi
+
+[ -e /dev/net/tun ] || as_root modprobe tun 2>/dev/null || true
+if [ ! -e /dev/net/tun ]; then
+    echo "lab/setup.sh: there is no /dev/net/tun: the kernel has no TUN driver, or this is a container without the device" >&2
+    exit 3
+fi
+if [ "$(stat -c %a /dev/net/tun)" != 666 ]; then
+    echo "lab/setup.sh: opening /dev/net/tun to every user (chmod 0666), as udev does"
+    as_root chmod 0666 /dev/net/tun
+fi

@@ -1,0 +1,180 @@
+//! What a step has done: packets and bytes in and out, and what was dropped and why.
+//!
+//! Each end of a tunnel keeps its own counts. A cause of drops is said the first time it happens and only counted from
+//! then on, so that a network in trouble does not flood the log. The last line of a step is [`summary`].
+
+use std::fmt;
+use std::mem::discriminant;
+
+use log::warn;
+use nix::errno::Errno;
+
+use crate::packet::{Dropped, NoReply};
+
+/// How many packets, and how many bytes they have from the first byte of their IP header.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Tally {
+    /// The number of packets.
+    pub packets: u64,
+    /// The sum of their lengths in bytes.
+    pub bytes: u64,
+}
+
+impl Tally {
+    /// Counts one packet of this length.
+    pub fn add(&mut self, bytes: usize) {
+        self.packets += 1;
+        self.bytes += bytes as u64;
+    }
+}
+
+impl fmt::Display for Tally {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let plural = if self.packets == 1 { "" } else { "s" };
+        write!(f, "{} packet{plural} ({} bytes)", self.packets, self.bytes)
+    }
+}
+
+/// Why a packet went no further.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Cause {
+    /// A system call refused it, or the network reported an earlier one lost.
+    System(Errno),
+    /// What arrived is no IP packet.
+    NotIp,
+    /// No client has sent anything yet, so there is nowhere to send it.
+    NoPeer,
+    /// A datagram that the server did not send.
+    Stranger,
+    /// It comes from our own address: the kernel believes no packet that comes from outside and claims that.
+    OwnSource,
+    /// It is one of the tunnel's own datagrams, which a route led into the tunnel.
+    Loop,
+    /// It asks for no answer.
+    NoReply(NoReply),
+    /// It asks our own address, and the kernel answers for that.
+    OwnDestination,
+    /// A fragment that fits no packet.
+    Fragment(Dropped),
+    /// A reply that is larger than the MTU and cannot be cut.
+    Unfragmentable,
+    /// It cannot be sent back from the address that was asked for.
+    NotRewritable,
+}
+
+impl fmt::Display for Cause {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::System(Errno::EIO) => f.write_str("interface down"),
+            Self::System(error) => f.write_str(&error.desc().to_lowercase()),
+            Self::NotIp => f.write_str("no IP packet"),
+            Self::NoPeer => f.write_str("no client yet"),
+            Self::Stranger => f.write_str("not from the server"),
+            Self::OwnSource => f.write_str("from our own address"),
+            Self::Loop => f.write_str("tunnel in the tunnel"),
+            Self::NoReply(reason) => reason.fmt(f),
+            Self::OwnDestination => f.write_str("to our own address"),
+            Self::Fragment(reason) => reason.fmt(f),
+            Self::Unfragmentable => f.write_str("reply larger than the MTU"),
+            Self::NotRewritable => f.write_str("cannot be sent from that address"),
+        }
+    }
+}
+
+impl Cause {
+    /// Whether both are counted together: what matters of a packet's reason is its kind, not the addresses in it. So
+    /// there are only so many causes, whatever arrives.
+    fn is(&self, other: &Self) -> bool {
+        match (self, other) {
+            (Self::NoReply(this), Self::NoReply(that)) => discriminant(this) == discriminant(that),
+            (Self::Fragment(this), Self::Fragment(that)) => discriminant(this) == discriminant(that),
+            _ => self == other,
+        }
+    }
+}
+
+/// The packets dropped, by cause.
+#[derive(Debug, Default)]
+pub struct Drops(Vec<(Cause, u64)>);
+
+impl Drops {
+    /// Counts one dropped packet; the first of each cause is logged as the warning that `say` makes.
+    pub fn count(&mut self, cause: Cause, say: impl FnOnce() -> String) {
+        if self.note(cause) {
+            warn!("{} (further ones are only counted)", say());
+        }
+    }
+
+    /// Counts one dropped packet without a word, for what is no trouble; says whether it was the first of its cause.
+    pub fn note(&mut self, cause: Cause) -> bool {
+        match self.0.iter_mut().find(|(known, _)| known.is(&cause)) {
+            Some((_, packets)) => {
+                *packets += 1;
+                false
+            }
+            None => {
+                self.0.push((cause, 1));
+                true
+            }
+        }
+    }
+}
+
+/// The counts of one end.
+#[derive(Debug, Default)]
+pub struct Counts {
+    /// What came in and was taken.
+    pub received: Tally,
+    /// What was handed on.
+    pub sent: Tally,
+    /// What was dropped, on the way in or out.
+    pub drops: Drops,
+}
+
+/// One line: `tun0: 3 packets (252 bytes) in, ... out; dropped 2: 1 no IP packet, 1 connection refused`.
+pub fn summary(ends: &[(&str, &Counts)]) -> String {
+    let traffic: Vec<_> = ends.iter().map(|(name, c)| format!("{name}: {} in, {} out", c.received, c.sent)).collect();
+    let drops: Vec<_> = ends.iter().flat_map(|(_, counts)| &counts.drops.0).collect();
+    let total: u64 = drops.iter().map(|(_, packets)| packets).sum();
+    let reasons: Vec<_> = drops.iter().map(|(cause, packets)| format!("{packets} {cause}")).collect();
+    let colon = if reasons.is_empty() { "" } else { ": " };
+    format!("{}; dropped {total}{colon}{}", traffic.join("; "), reasons.join(", "))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_summary_says_what_went_where_and_what_was_dropped_and_why() {
+        let (mut tun, mut udp) = (Counts::default(), Counts::default());
+        tun.received.add(84);
+        udp.sent.add(84);
+        udp.drops.note(Cause::NotIp);
+        udp.drops.note(Cause::System(Errno::ECONNREFUSED));
+        udp.drops.note(Cause::NotIp);
+        assert_eq!(
+            summary(&[("tun0", &tun), ("UDP", &udp)]),
+            "tun0: 1 packet (84 bytes) in, 0 packets (0 bytes) out; UDP: 0 packets (0 bytes) in, 1 packet (84 bytes) out; \
+             dropped 3: 2 no IP packet, 1 connection refused"
+        );
+        assert!(summary(&[("tun0", &tun)]).ends_with("; dropped 0"));
+    }
+
+    #[test]
+    fn reasons_that_differ_in_their_addresses_are_counted_together() {
+        let mut drops = Drops::default();
+        assert!(drops.note(Cause::NoReply(NoReply::Source([224, 0, 0, 1].into()))));
+        assert!(!drops.note(Cause::NoReply(NoReply::Source([224, 0, 0, 2].into()))));
+        assert!(drops.note(Cause::NoReply(NoReply::NotEchoRequest)));
+    }
+
+    #[test]
+    fn only_the_first_drop_of_a_cause_is_the_first() {
+        let mut drops = Drops::default();
+        assert!(drops.note(Cause::NotIp));
+        assert!(!drops.note(Cause::NotIp));
+        assert!(drops.note(Cause::NoPeer));
+        assert!(!drops.note(Cause::NotIp));
+    }
+}

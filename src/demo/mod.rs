@@ -1,0 +1,156 @@
+//! `vpnlab demo`: the handout from step 0 to step 4 in a fresh lab, told as a story.
+//!
+//! Nothing is played: the demo types the commands that a student would type, by way of `vpnlab lab exec`, prints what
+//! they print, and judges each step by it. `stages` is the story, `stage` runs commands and tells it.
+
+use std::io::{IsTerminal, Write};
+use std::process::{Command, Stdio};
+use std::time::Instant;
+
+use clap::Args;
+use serde::Serialize;
+
+use crate::error::{Context, Error, Result};
+use crate::topology;
+
+mod program;
+mod stage;
+mod stages;
+
+use stage::Stage;
+
+/// `vpnlab demo`
+#[derive(Debug, Args)]
+#[command(after_help = "Examples:\n  vpnlab demo                  # the whole handout, in under ten seconds\n  \
+    vpnlab demo --pause          # for the class room: wait for Enter before each command\n  \
+    vpnlab demo --step 4         # one step\n  \
+    vpnlab demo --json | jq '.steps[] | select(.passed | not)'\n\n\
+    The exit code is 0 only if every step showed what it must.")]
+pub struct DemoArgs {
+    /// Only this step (0 to 4); may be given more than once
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u8).range(0..=4))]
+    step: Vec<u8>,
+    /// Wait for Enter before each command
+    #[arg(long, conflicts_with = "json")]
+    pause: bool,
+    /// Print JSON instead of the story
+    #[arg(long)]
+    json: bool,
+}
+
+/// What a step showed.
+#[derive(Debug, Serialize)]
+pub struct Told {
+    /// The step's number in the handout.
+    pub step: u8,
+    /// Its title.
+    pub title: &'static str,
+    /// Whether it showed what it must.
+    pub passed: bool,
+    /// What it did not show.
+    pub missing: Vec<String>,
+    /// The commands, in order, with their output.
+    pub commands: Vec<stage::Typed>,
+}
+
+/// Runs the demo; returns the exit code.
+pub fn run(args: &DemoArgs) -> Result<u8> {
+    let wanted = |step: &u8| args.step.is_empty() || args.step.contains(step);
+    check_tun()?;
+    let started = Instant::now();
+    let lab = DemoLab::up()?;
+    let style = stage::Style { told: !args.json, pause: args.pause, colour: colour() };
+    let mut told = Vec::new();
+    for (number, (title, story)) in (0..).zip(stages::STAGES).filter(|(number, _)| wanted(number)) {
+        lab.reset(number)?;
+        let mut stage = Stage::open(&lab.name, &style, number, title);
+        story(&mut stage, &topology::handout().tunnel)?;
+        told.push(stage.close());
+    }
+    lab.down()?;
+    let passed = told.iter().all(|step| step.passed);
+    let seconds = started.elapsed().as_secs_f64();
+    let end = match args.json {
+        true => format!("{:#}\n", serde_json::json!({ "passed": passed, "seconds": seconds, "steps": told })),
+        false => table(&told, seconds),
+    };
+    std::io::stdout().write_all(end.as_bytes()).context(|| "cannot print how it went".into())?;
+    Ok(u8::from(!passed))
+}
+
+/// The steps and how they went.
+fn table(told: &[Told], seconds: f64) -> String {
+    let mut text = String::from("\nstep  result  what it shows\n");
+    for step in told {
+        let result = if step.passed { "ok" } else { "FAILED" };
+        text.push_str(&format!("{:<4}  {result:<6}  {}\n", step.step, step.title));
+        for missing in &step.missing {
+            text.push_str(&format!("              missing: {missing}\n"));
+        }
+    }
+    text.push_str(&format!("\n{seconds:.1} seconds; the lab is gone again, nothing is left\n"));
+    text
+}
+
+/// Colours only on a terminal, and not against the user's wish (<https://no-color.org>).
+fn colour() -> bool {
+    std::io::stdout().is_terminal() && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty())
+}
+
+/// Says at once what would otherwise fail in the middle of the story.
+fn check_tun() -> Result<()> {
+    const DEVICE: &str = "/dev/net/tun";
+    match std::fs::File::options().read(true).write(true).open(DEVICE) {
+        Ok(_) => Ok(()),
+        Err(error) => {
+            let hint = match error.kind() {
+                std::io::ErrorKind::NotFound => "load the kernel's driver: sudo modprobe tun",
+                _ => "let every user open it, as udev does: sudo chmod 0666 /dev/net/tun",
+            };
+            Err(Error::environment(format!("cannot open {DEVICE}")).because(error).hint(hint))
+        }
+    }
+}
+
+/// A lab of the demo's own, beside any other; it ends with the demo, also if that is killed.
+struct DemoLab {
+    name: String,
+}
+
+impl DemoLab {
+    fn up() -> Result<Self> {
+        let owner = std::process::id().to_string();
+        let lab = Self { name: format!("demo-{owner}") };
+        lab.command(&["up", "--owner", &owner])?;
+        Ok(lab)
+    }
+
+    fn reset(&self, step: u8) -> Result<()> {
+        self.command(&["reset", "--step", &step.to_string()])
+    }
+
+    fn down(&self) -> Result<()> {
+        self.command(&["down"])
+    }
+
+    fn command(&self, arguments: &[&str]) -> Result<()> {
+        let running = || format!("cannot run vpnlab lab {}", arguments.join(" "));
+        let program = std::env::current_exe().context(running)?;
+        let mut command = Command::new(program);
+        let output = command.args(["lab", "--lab", &self.name]).args(arguments).stdin(Stdio::null()).output();
+        let output = output.context(running)?;
+        let said = String::from_utf8_lossy(&output.stderr).trim().trim_start_matches("vpnlab: ").to_string();
+        match output.status.code() {
+            Some(0) => Ok(()),
+            Some(3) => Err(Error::environment(said)),
+            _ => Err(Error::failed(said)),
+        }
+    }
+}
+
+impl Drop for DemoLab {
+    /// Where the story broke off. After its regular end there is nothing left, and this finds nothing.
+    fn drop(&mut self) {
+        let _ = self.down();
+    }
+}

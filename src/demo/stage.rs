@@ -1,0 +1,162 @@
+//! One step of the story: types commands on hosts, prints them with their output, and remembers what was not shown.
+
+use std::cell::Cell;
+use std::io::{BufRead, Write};
+use std::time::Instant;
+
+use serde::Serialize;
+
+use super::Told;
+use super::program::{PATIENCE, Program};
+use crate::error::{Context, Error, Result};
+
+/// How the story is told.
+pub struct Style {
+    /// Whether it is told at all; else only remembered.
+    pub told: bool,
+    /// Whether to wait for Enter before each command.
+    pub pause: bool,
+    /// Whether the terminal shows colours.
+    pub colour: bool,
+}
+
+/// A command that was typed on a host.
+#[derive(Debug, Serialize)]
+pub struct Typed {
+    /// The host.
+    pub host: &'static str,
+    /// The command line.
+    pub command: String,
+    /// What it printed while the demo looked.
+    pub output: Vec<String>,
+    /// Its exit code, once it has ended.
+    pub exit: Option<i32>,
+}
+
+/// A step that is being told.
+pub struct Stage<'a> {
+    lab: &'a str,
+    style: &'a Style,
+    told: Told,
+    /// Nobody reads the story any more.
+    unheard: Cell<bool>,
+}
+
+/// A program of this stage that goes on while others run.
+pub struct Running {
+    program: Program,
+    /// Its place among the commands.
+    place: usize,
+}
+
+impl<'a> Stage<'a> {
+    /// Begins a step.
+    pub fn open(lab: &'a str, style: &'a Style, step: u8, title: &'static str) -> Self {
+        let told = Told { step, title, passed: true, missing: Vec::new(), commands: Vec::new() };
+        let stage = Self { lab, style, told, unheard: Cell::new(false) };
+        stage.print(&stage.bold(&format!("\nStep {step}: {title}")));
+        stage
+    }
+
+    /// Ends the step.
+    pub fn close(mut self) -> Told {
+        self.told.passed = self.told.missing.is_empty();
+        self.told
+    }
+
+    /// Tells what is about to happen, or what was seen, and why.
+    pub fn say(&self, text: &str) {
+        self.print("");
+        for line in text.lines() {
+            self.print(&format!("  {line}"));
+        }
+    }
+
+    /// Notes that something had to be seen; says so if it was not.
+    pub fn must(&mut self, seen: bool, what: &str) {
+        if !seen {
+            self.print(&format!("  NOT SEEN: {what}"));
+            self.told.missing.push(what.to_string());
+        }
+    }
+
+    /// Types a command on a host and waits for its end. Returns its exit code.
+    pub fn run(&mut self, host: &'static str, line: &str) -> Result<i32> {
+        let running = self.start(host, line)?;
+        let Running { program, place } = running;
+        let (code, mut lines) = program.finish()?;
+        while lines.last().is_some_and(String::is_empty) {
+            lines.pop();
+        }
+        self.show(place, lines);
+        self.told.commands[place].exit = Some(code);
+        Ok(code)
+    }
+
+    /// Types a command on a host and leaves it running.
+    pub fn start(&mut self, host: &'static str, line: &str) -> Result<Running> {
+        self.pause()?;
+        self.print(&self.bold(&format!("\n{host}:$ {line}")));
+        if self.unheard.get() {
+            return Err(Error::failed("the story breaks off: nobody reads it any more"));
+        }
+        let program = Program::start(self.lab, host, line)?;
+        let typed = Typed { host, command: line.to_string(), output: Vec::new(), exit: None };
+        self.told.commands.push(typed);
+        Ok(Running { program, place: self.told.commands.len() - 1 })
+    }
+
+    /// Waits until a running program has printed a line with all of these words; shows what it prints meanwhile.
+    pub fn sees(&mut self, running: &Running, words: &[&str]) -> bool {
+        let deadline = Instant::now() + PATIENCE;
+        while let Some(line) = running.program.next_line(deadline) {
+            let found = words.iter().all(|word| line.contains(word));
+            self.show(running.place, vec![line]);
+            if found {
+                return true;
+            }
+        }
+        false
+    }
+
+    /// Shows, as the running program's, what it has printed by now.
+    pub fn look_at(&mut self, running: &Running) {
+        let typed = &self.told.commands[running.place];
+        self.print(&self.bold(&format!("\n{}, where {} runs:", typed.host, typed.command.trim_start_matches("sudo "))));
+    }
+
+    /// Ends a running program as Ctrl-C does; returns its exit code and its last lines.
+    pub fn stop(&mut self, running: Running) -> Result<(i32, Vec<String>)> {
+        running.program.interrupt();
+        let (code, lines) = running.program.finish()?;
+        self.told.commands[running.place].output.extend(lines.clone());
+        self.told.commands[running.place].exit = Some(code);
+        Ok((code, lines))
+    }
+
+    fn show(&mut self, place: usize, lines: Vec<String>) {
+        for line in &lines {
+            self.print(line);
+        }
+        self.told.commands[place].output.extend(lines);
+    }
+
+    fn pause(&self) -> Result<()> {
+        if self.style.pause {
+            print!("\n  [Enter] ");
+            std::io::stdout().flush().context(|| "cannot write".into())?;
+            std::io::stdin().lock().read_line(&mut String::new()).context(|| "cannot wait for Enter".into())?;
+        }
+        Ok(())
+    }
+
+    fn print(&self, line: &str) {
+        if self.style.told && writeln!(std::io::stdout(), "{line}").is_err() {
+            self.unheard.set(true);
+        }
+    }
+
+    fn bold(&self, line: &str) -> String {
+        if self.style.colour { format!("\x1b[1m{line}\x1b[0m") } else { line.to_string() }
+    }
+}

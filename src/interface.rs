@@ -1,0 +1,224 @@
+//! The TUN device as an interface of the system: its addresses, its MTU, up or down, and the routes through it.
+//!
+//! Configured once, and watched from then on. Setting a TUN device down costs it its IPv6 addresses and every route
+//! through it; when it comes up again, what this program had configured is put back. Nothing needs to be undone at
+//! the end: addresses and routes go with the device. Nothing here reads or writes a packet.
+
+use std::io;
+use std::net::IpAddr;
+use std::os::fd::{AsFd, BorrowedFd};
+
+use ipnet::IpNet;
+use log::{Level, info, warn};
+use netlink_packet_core::{NetlinkMessage, NetlinkPayload};
+use netlink_packet_route::RouteNetlinkMessage;
+use netlink_packet_route::link::LinkFlags;
+use netlink_sys::protocols::NETLINK_ROUTE;
+use netlink_sys::{Socket, SocketAddr};
+use nix::libc;
+
+use crate::error::{Context, Error, Result};
+use crate::net::{Net, Route};
+
+/// What an interface is to be given.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Settings {
+    /// Its addresses; the kernel makes the route to the subnet of each.
+    pub addresses: Vec<IpNet>,
+    /// Its MTU in bytes.
+    pub mtu: u32,
+    /// The networks that are reached through it.
+    pub routes: Vec<IpNet>,
+}
+
+impl Settings {
+    /// The most specific network that these settings lead into the interface and that `address` is in.
+    pub fn leads(&self, address: IpAddr) -> Option<IpNet> {
+        let subnets =
+            self.addresses.iter().map(IpNet::trunc).filter(|subnet| subnet.prefix_len() < subnet.max_prefix_len());
+        let networks = subnets.chain(self.routes.iter().copied());
+        networks.filter(|network| network.contains(&address)).max_by_key(IpNet::prefix_len)
+    }
+}
+
+/// An interface that is kept as it was configured. Readable (select(2)) when something about an interface changed.
+pub struct Interface {
+    name: String,
+    index: u32,
+    up: bool,
+    settings: Option<Settings>,
+    net: Net,
+    changes: Socket,
+}
+
+impl Interface {
+    /// Gives the interface what it is to have, and sets it up; without settings it is left as it is and only watched.
+    ///
+    /// # Errors
+    /// The kernel refuses a change: no rights, an address or a route that exists, IPv6 switched off.
+    pub fn configure(name: &str, settings: Option<Settings>) -> Result<Self> {
+        let net = Net::open(Level::Info)?;
+        let index = net.index(name)?;
+        let mut interface = Self { name: name.into(), index, up: false, settings, net, changes: watch()? };
+        if let Some(settings) = &interface.settings {
+            interface.apply(settings)?;
+        }
+        // The changes so far are our own.
+        while receive(&interface.changes).is_ok() {}
+        interface.up = interface.is_up()?;
+        Ok(interface)
+    }
+
+    /// Whether one of the interface's addresses, as configured here, is `address`.
+    pub fn addresses(&self) -> impl Iterator<Item = IpAddr> {
+        self.settings.iter().flat_map(|settings| &settings.addresses).map(IpNet::addr)
+    }
+
+    /// Whether the kernel would send a packet for `destination` through this interface.
+    pub fn carries(&self, destination: IpAddr) -> Result<bool> {
+        Ok(self.net.route_to(destination)?.is_some_and(|hop| hop.link == Some(self.index)))
+    }
+
+    /// Reads what has changed, and puts back what is configured when the interface has come up again.
+    ///
+    /// # Errors
+    /// None that a change can cause: what cannot be put back is a warning.
+    pub fn restore(&mut self) -> Result<()> {
+        loop {
+            match receive(&self.changes) {
+                Ok(message) => self.follow(&message),
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(()),
+                // More changes than the socket holds (netlink(7)): look at the result instead.
+                Err(error) if error.raw_os_error() == Some(libc::ENOBUFS) => {
+                    let up = self.is_up()?;
+                    self.came(false);
+                    self.came(up);
+                }
+                Err(error) => return Err(error).context(|| "cannot watch the interfaces".into()),
+            }
+        }
+    }
+
+    fn apply(&self, settings: &Settings) -> Result<()> {
+        for address in &settings.addresses {
+            self.net.add_address(&self.name, *address).map_err(|error| explain_address(error, *address))?;
+        }
+        if self.net.link(&self.name)?.is_some_and(|link| link.mtu != settings.mtu) {
+            self.net.set_mtu(&self.name, settings.mtu)?;
+        }
+        self.net.set_up(&self.name)?;
+        for network in &settings.routes {
+            self.add_route(*network)?;
+        }
+        Ok(())
+    }
+
+    fn add_route(&self, network: IpNet) -> Result<()> {
+        let route = Route { to: network, via: None, dev: Some(self.name.clone()) };
+        self.net.add_route(&route).map_err(|error| match error.raw_os_error() {
+            Some(libc::EEXIST) => error.hint(format!("another route to it stands there: ip route show {network}")),
+            _ => error,
+        })
+    }
+
+    fn is_up(&self) -> Result<bool> {
+        Ok(self.net.link(&self.name)?.is_some_and(|link| link.up))
+    }
+
+    /// Follows one message of the kernel's: only whether our interface is up matters.
+    fn follow(&mut self, message: &NetlinkMessage<RouteNetlinkMessage>) {
+        match &message.payload {
+            NetlinkPayload::InnerMessage(RouteNetlinkMessage::NewLink(link)) if link.header.index == self.index => {
+                self.came(link.header.flags.contains(LinkFlags::Up));
+            }
+            // Deleted, and then reading it fails; or moved to another namespace, and then it works on there.
+            NetlinkPayload::InnerMessage(RouteNetlinkMessage::DelLink(link)) if link.header.index == self.index => {
+                info!("{} has left this network namespace", self.name);
+                self.settings = None;
+            }
+            _ => {}
+        }
+    }
+
+    fn came(&mut self, up: bool) {
+        match (self.up, up) {
+            (true, false) => warn!("{} was set down: until it is up again, nothing goes through it", self.name),
+            (false, true) => {
+                info!("{} is up", self.name);
+                if let Err(error) = self.put_back() {
+                    warn!("{} is not as it was before: {error}", self.name);
+                }
+            }
+            _ => {}
+        }
+        self.up = up;
+    }
+
+    /// Adds those addresses and routes that are no longer there.
+    fn put_back(&self) -> Result<()> {
+        let Some(settings) = &self.settings else { return Ok(()) };
+        let present = self.net.addresses(&self.name)?;
+        for address in settings.addresses.iter().filter(|address| !present.contains(address)) {
+            self.net.add_address(&self.name, *address)?;
+        }
+        let routes = self.net.networks_through(self.index)?;
+        for network in settings.routes.iter().filter(|network| !routes.contains(network)) {
+            self.add_route(*network)?;
+        }
+        Ok(())
+    }
+}
+
+impl AsFd for Interface {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.changes.as_fd()
+    }
+}
+
+/// A netlink socket that the kernel tells every change of an interface (rtnetlink(7), RTMGRP_LINK).
+fn watch() -> Result<Socket> {
+    let watching = || "cannot watch the interfaces".to_string();
+    let mut socket = Socket::new(NETLINK_ROUTE).context(watching)?;
+    socket.bind(&SocketAddr::new(0, libc::RTMGRP_LINK as u32)).context(watching)?;
+    socket.set_non_blocking(true).context(watching)?;
+    Ok(socket)
+}
+
+/// Reads one message; the kernel sends each as a datagram of its own. One that does not parse says nothing.
+fn receive(changes: &Socket) -> io::Result<NetlinkMessage<RouteNetlinkMessage>> {
+    loop {
+        let (datagram, _) = changes.recv_from_full()?;
+        if let Ok(message) = NetlinkMessage::deserialize(&datagram) {
+            return Ok(message);
+        }
+    }
+}
+
+fn explain_address(error: Error, address: IpNet) -> Error {
+    match error.raw_os_error() {
+        Some(libc::EACCES | libc::EOPNOTSUPP) if address.addr().is_ipv6() => error.hint(
+            "IPv6 is switched off: sysctl -w net.ipv6.conf.all.disable_ipv6=0 net.ipv6.conf.default.disable_ipv6=0",
+        ),
+        _ => error,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn settings(addresses: &[&str], routes: &[&str]) -> Settings {
+        let parse = |list: &[&str]| list.iter().map(|text| text.parse().unwrap()).collect();
+        Settings { addresses: parse(addresses), mtu: 1500, routes: parse(routes) }
+    }
+
+    #[test]
+    fn an_address_leads_its_subnet_into_the_interface_and_a_route_its_network() {
+        let settings = settings(&["10.9.3.1/24", "10.9.5.5/32"], &["10.9.0.0/16", "2001:db8::/32"]);
+        let leads = |address: &str| settings.leads(address.parse().unwrap()).map(|network| network.to_string());
+        assert_eq!(leads("10.9.3.77").as_deref(), Some("10.9.3.0/24"));
+        assert_eq!(leads("10.9.5.5").as_deref(), Some("10.9.0.0/16"));
+        assert_eq!(leads("2001:db8::1").as_deref(), Some("2001:db8::/32"));
+        assert_eq!(leads("192.0.2.1"), None);
+    }
+}

@@ -1,0 +1,130 @@
+//! The plain link to a TUN device: one read or write per packet.
+
+use std::net::IpAddr;
+use std::os::fd::{AsFd, BorrowedFd};
+
+use nix::errno::Errno;
+
+use crate::counts::{Cause, Counts};
+use crate::error::{Error, Result};
+use crate::link::{Batch, Link};
+use crate::packet;
+use crate::tun::Tun;
+
+/// A TUN device as an end of a tunnel.
+#[derive(Debug)]
+pub struct TunLink {
+    tun: Tun,
+    own: Vec<IpAddr>,
+    counts: Counts,
+}
+
+impl TunLink {
+    /// The end of the tunnel at this device, which bears the addresses `own`.
+    pub fn new(tun: Tun, own: impl Iterator<Item = IpAddr>) -> Self {
+        Self { tun, own: own.collect(), counts: Counts::default() }
+    }
+
+    /// The interface's name.
+    pub fn name(&self) -> &str {
+        self.tun.name()
+    }
+
+    /// Counts a packet that was received and is of no use to this step.
+    pub fn ignore(&mut self, cause: Cause) {
+        self.counts.drops.note(cause);
+    }
+
+    /// Writes one packet. From our own address the kernel accepts nothing that comes in from outside (RFC 1812,
+    /// section 5.3.7 calls it a martian): the sign that both ends of the tunnel were given one address. That is the
+    /// user's mistake, but anybody can send such a packet, and one datagram from a stranger must not end the tunnel:
+    /// hence a warning and not an error.
+    fn write(&mut self, packet: &[u8]) -> Result<()> {
+        let written = self.tun.send(packet);
+        let (name, counts) = (self.tun.name(), &mut self.counts);
+        match written {
+            Ok(()) if is_from(packet, &self.own) => counts.drops.count(Cause::OwnSource, || {
+                let source = packet::validate(packet).map(|ends| ends.source.to_string()).unwrap_or_default();
+                format!(
+                    "a packet for {name} comes from {source}, the address of {name} itself, and the kernel discards it: \
+                     give the two ends of the tunnel two addresses, see --address"
+                )
+            }),
+            Ok(()) => counts.sent.add(packet.len()),
+            Err(Errno::EBADFD) => return Err(gone(name)),
+            Err(error) => counts.drops.count(Cause::System(error), || refused(name, error)),
+        }
+        Ok(())
+    }
+}
+
+impl Link for TunLink {
+    fn recv(&mut self, into: &mut Batch) -> Result<()> {
+        into.clear();
+        match self.tun.recv(into.room()).map(<[u8]>::len) {
+            Ok(length) => {
+                self.counts.received.add(length);
+                into.commit(length);
+                Ok(())
+            }
+            Err(Errno::EAGAIN | Errno::EINTR) => Ok(()),
+            Err(Errno::EBADFD) => Err(gone(self.tun.name())),
+            Err(error) => Err(Error::failed(format!("cannot read from {}", self.tun.name())).because(error)),
+        }
+    }
+
+    fn send(&mut self, packets: &Batch) -> Result<()> {
+        packets.iter().try_for_each(|packet| self.write(packet))
+    }
+
+    fn counts(&self) -> &Counts {
+        &self.counts
+    }
+}
+
+impl AsFd for TunLink {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.tun.as_fd()
+    }
+}
+
+/// Whether the packet's source is one of these addresses.
+fn is_from(packet: &[u8], own: &[IpAddr]) -> bool {
+    own.iter().any(|address| match (address, packet.first().map(|byte| byte >> 4)) {
+        (IpAddr::V4(address), Some(4)) => packet.get(12..16) == Some(&address.octets()),
+        (IpAddr::V6(address), Some(6)) => packet.get(8..24) == Some(&address.octets()),
+        _ => false,
+    })
+}
+
+fn gone(name: &str) -> Error {
+    Error::failed(format!("TUN device {name} is gone: it was deleted while the tunnel ran"))
+}
+
+fn refused(name: &str, error: Errno) -> String {
+    match error {
+        Errno::EIO => format!("a packet for {name} is lost: the interface is down; ip link set dev {name} up"),
+        Errno::EINVAL => format!("a packet for {name} is lost: the kernel says that it is no IP packet"),
+        _ => format!("a packet for {name} is lost: {}", error.desc()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_packet_from_one_of_our_own_addresses_is_recognised() {
+        let own = ["192.0.2.9".parse().unwrap(), "2001:db8::9".parse().unwrap()];
+        let mut ipv4 = [0; 20];
+        ipv4[0] = 0x45;
+        assert!(!is_from(&ipv4, &own));
+        ipv4[12..16].copy_from_slice(&[192, 0, 2, 9]);
+        assert!(is_from(&ipv4, &own));
+        let mut ipv6 = [0; 40];
+        ipv6[0] = 0x60;
+        ipv6[8..24].copy_from_slice(&[0x20, 1, 0x0d, 0xb8, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 9]);
+        assert!(is_from(&ipv6, &own));
+        assert!(!is_from(&[], &own));
+    }
+}

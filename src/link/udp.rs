@@ -1,0 +1,414 @@
+//! The plain link to the network: a UDP socket, one datagram per packet and one system call per datagram.
+
+use std::io::{self, ErrorKind, IoSliceMut};
+use std::net::{IpAddr, SocketAddr, UdpSocket};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
+
+use log::{debug, info};
+use nix::errno::Errno;
+use nix::libc;
+use nix::poll::{PollFd, PollFlags, poll};
+use nix::sys::socket::{ControlMessageOwned, MsgFlags, recvmsg, setsockopt, sockopt};
+
+use crate::counts::{Cause, Counts};
+use crate::error::{Context, Error, RUN_AS_ROOT, Result};
+use crate::link::{Batch, Link, plain};
+use crate::packet;
+
+/// How long a datagram may wait for room in the socket's buffer before it is dropped, in milliseconds.
+const PATIENCE: u8 = 100;
+
+/// A UDP socket as an end of a tunnel.
+#[derive(Debug)]
+pub struct UdpLink {
+    socket: UdpSocket,
+    peer: Peer,
+    counts: Counts,
+}
+
+/// Where the other end is.
+#[derive(Debug)]
+enum Peer {
+    /// The server, as the client knows it: datagrams come from its address. Its port is where they go to, but may not be
+    /// the one that they come from, for a server that answers through a second socket is one, too.
+    Server(SocketAddr),
+    /// The client, as the server knows it: where its last packet came from.
+    Client(Option<SocketAddr>),
+}
+
+/// What the socket's queue of errors held; each is counted by then.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Heard {
+    Nothing,
+    /// Routers or hosts reported datagrams lost that had been sent before.
+    Network,
+    /// This machine refused the datagram that was being sent.
+    OwnRefusal,
+}
+
+impl UdpLink {
+    /// The client's end of a tunnel to `server`, on a port that the kernel chooses.
+    ///
+    /// # Errors
+    /// The kernel has no socket of this address family.
+    pub fn to_server(server: SocketAddr) -> Result<Self> {
+        let any: IpAddr = match server {
+            SocketAddr::V4(_) => std::net::Ipv4Addr::UNSPECIFIED.into(),
+            SocketAddr::V6(_) => std::net::Ipv6Addr::UNSPECIFIED.into(),
+        };
+        Self::new(bind(SocketAddr::new(any, 0))?, Peer::Server(server))
+    }
+
+    /// The server's end of a tunnel, which waits at `local` for a client.
+    ///
+    /// # Errors
+    /// The port is in use or needs root; the address is none of this machine's.
+    pub fn on(local: SocketAddr) -> Result<Self> {
+        Self::new(bind(local)?, Peer::Client(None))
+    }
+
+    fn new(socket: UdpSocket, peer: Peer) -> Result<Self> {
+        // A socket that is not connected hears of ICMP errors only if it asks to (ip(7), IP_RECVERR).
+        let _ = setsockopt(&socket, sockopt::Ipv4RecvErr, &true);
+        if socket.local_addr().is_ok_and(|local| local.is_ipv6()) {
+            let _ = setsockopt(&socket, sockopt::Ipv6RecvErr, &true);
+        }
+        // select(2) may call a socket readable whose datagram then turns out damaged (its BUGS section).
+        socket.set_nonblocking(true).context(|| "cannot prepare the UDP socket".into())?;
+        Ok(Self { socket, peer, counts: Counts::default() })
+    }
+
+    /// The address that the socket is bound to.
+    ///
+    /// # Errors
+    /// The kernel does not tell.
+    pub fn local(&self) -> Result<SocketAddr> {
+        self.socket.local_addr().context(|| "cannot ask for the socket's address".into())
+    }
+
+    /// Where packets are sent to, if that is known yet.
+    pub fn peer(&self) -> Option<SocketAddr> {
+        match self.peer {
+            Peer::Server(server) => Some(server),
+            Peer::Client(client) => client,
+        }
+    }
+
+    /// Decides on a datagram of `length` bytes in the batch's room: only IP packets from the right place go on.
+    fn accept(&mut self, length: usize, from: SocketAddr, into: &mut Batch) {
+        let drops = &mut self.counts.drops;
+        if let Peer::Server(server) = self.peer
+            && from.ip() != server.ip()
+        {
+            return drops.count(Cause::Stranger, || {
+                format!("ignored a datagram from {from}, which is not the server {server}")
+            });
+        }
+        if let Err(reason) = packet::validate(&into.room()[..length]) {
+            return drops.count(Cause::NotIp, || format!("ignored a datagram from {}: {reason}", plain(from)));
+        }
+        if let Peer::Client(client) = &mut self.peer
+            && *client != Some(from)
+        {
+            meet(client, from);
+        }
+        self.counts.received.add(length);
+        into.commit(length);
+    }
+
+    /// Sends one packet as one datagram.
+    fn send_packet(&mut self, packet: &[u8], peer: SocketAddr) -> Result<()> {
+        if is_datagram_to(packet, peer) {
+            self.counts.drops.count(Cause::Loop, || {
+                format!(
+                    "a datagram of the tunnel itself came out of the TUN device: a route leads {peer} into the tunnel"
+                )
+            });
+            return Ok(());
+        }
+        let mut result = self.socket.send_to(packet, peer);
+        if is(&result, Errno::EAGAIN) {
+            self.wait_for_room();
+            result = self.socket.send_to(packet, peer);
+        } else if result.is_err() {
+            match self.hear_errors() {
+                // This datagram has not been sent yet: the error was the network's answer to an earlier one.
+                Heard::Network => result = self.socket.send_to(packet, peer),
+                Heard::OwnRefusal => return Ok(()),
+                Heard::Nothing => {}
+            }
+        }
+        match result {
+            Ok(_) => self.counts.sent.add(packet.len()),
+            Err(error) => self.lose(&error)?,
+        }
+        Ok(())
+    }
+
+    /// Counts what the system refused to send or receive.
+    fn lose(&mut self, error: &io::Error) -> Result<()> {
+        let error = Errno::from_raw(error.raw_os_error().unwrap_or(0));
+        if matches!(error, Errno::EBADF | Errno::ENOTSOCK | Errno::EFAULT) {
+            return Err(Error::failed("the UDP socket does not work any more").because(error));
+        }
+        self.count_loss(error);
+        Ok(())
+    }
+
+    fn count_loss(&mut self, error: Errno) {
+        let peer = self.peer();
+        self.counts.drops.count(Cause::System(error), || {
+            lost(&peer.map_or("the network".into(), |peer| plain(peer).to_string()), error)
+        });
+    }
+
+    /// Empties the socket's queue of errors (ip(7), MSG_ERRQUEUE) and counts them. While the queue holds one, select(2)
+    /// calls the socket readable.
+    fn hear_errors(&mut self) -> Heard {
+        let mut heard = Heard::Nothing;
+        while let Some(error) = next_error(&self.socket) {
+            heard = match error.ee_origin {
+                libc::SO_EE_ORIGIN_LOCAL => Heard::OwnRefusal,
+                _ => Heard::Network,
+            };
+            self.count_loss(Errno::from_raw(error.ee_errno as i32));
+        }
+        heard
+    }
+
+    /// Waits as a blocking socket would, but not for ever: an interface that is stuck must not stop Ctrl-C.
+    fn wait_for_room(&self) {
+        let _ = poll(&mut [PollFd::new(self.socket.as_fd(), PollFlags::POLLOUT)], PATIENCE);
+    }
+}
+
+impl Link for UdpLink {
+    fn recv(&mut self, into: &mut Batch) -> Result<()> {
+        into.clear();
+        match self.socket.recv_from(into.room()) {
+            Ok((length, from)) => self.accept(length, from, into),
+            Err(error) if self.hear_errors() != Heard::Nothing || error.kind() == ErrorKind::WouldBlock => {}
+            Err(error) => self.lose(&error)?,
+        }
+        Ok(())
+    }
+
+    fn send(&mut self, packets: &Batch) -> Result<()> {
+        let Some(peer) = self.peer() else {
+            for _ in packets.iter() {
+                if self.counts.drops.note(Cause::NoPeer) {
+                    info!("Waiting for a client: until it has sent something, there is nowhere to send packets to");
+                }
+            }
+            return Ok(());
+        };
+        packets.iter().try_for_each(|packet| self.send_packet(packet, peer))
+    }
+
+    fn counts(&self) -> &Counts {
+        &self.counts
+    }
+}
+
+impl AsFd for UdpLink {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.socket.as_fd()
+    }
+}
+
+/// A UDP socket at this address.
+///
+/// # Errors
+/// The port is in use or needs root; the address is none of this machine's.
+pub fn bind(local: SocketAddr) -> Result<UdpSocket> {
+    UdpSocket::bind(local).map_err(|error| {
+        let what = format!("cannot listen on UDP port {} of {}", local.port(), local.ip());
+        match error.kind() {
+            ErrorKind::AddrInUse => Error::failed(format!("{what}: the port is in use"))
+                .because(error)
+                .hint(format!("see ss -lunp 'sport = {}', or choose another port", local.port())),
+            ErrorKind::AddrNotAvailable => {
+                Error::usage(what).because(error).hint("this machine does not have that address: see ip address")
+            }
+            ErrorKind::PermissionDenied => Error::environment(what).because(error).hint(RUN_AS_ROOT),
+            _ => Error::failed(what).because(error),
+        }
+    })
+}
+
+/// The next error in the socket's queue.
+fn next_error(socket: &UdpSocket) -> Option<libc::sock_extended_err> {
+    let mut control = nix::cmsg_space!([u8; 128]);
+    let mut datagram = [0; 64];
+    let mut into = [IoSliceMut::new(&mut datagram)];
+    let flags = MsgFlags::MSG_ERRQUEUE | MsgFlags::MSG_DONTWAIT;
+    let message = recvmsg::<()>(socket.as_raw_fd(), &mut into, Some(&mut control), flags).ok()?;
+    message.cmsgs().ok()?.find_map(|control| match control {
+        ControlMessageOwned::Ipv4RecvErr(error, _) | ControlMessageOwned::Ipv6RecvErr(error, _) => Some(error),
+        _ => None,
+    })
+}
+
+/// Remembers where the client is now. The first is worth a line; afterwards anybody could make us write them.
+fn meet(client: &mut Option<SocketAddr>, from: SocketAddr) {
+    match client {
+        None => info!("The client is at {}", plain(from)),
+        Some(before) => debug!("The client moved from {} to {}", plain(*before), plain(from)),
+    }
+    *client = Some(from);
+}
+
+/// Whether the packet is a UDP datagram to `peer`, as this tunnel itself sends them (RFC 791, RFC 8200, RFC 768).
+fn is_datagram_to(packet: &[u8], peer: SocketAddr) -> bool {
+    const UDP: u8 = 17;
+    let (udp, destination, ports) = match (packet.first().map(|byte| byte >> 4), peer.ip().to_canonical()) {
+        (Some(4), IpAddr::V4(address)) => {
+            let header = usize::from(packet[0] & 0x0f) * 4;
+            (packet.get(9) == Some(&UDP), packet.get(16..20) == Some(&address.octets()), header)
+        }
+        (Some(6), IpAddr::V6(address)) => {
+            (packet.get(6) == Some(&UDP), packet.get(24..40) == Some(&address.octets()), 40)
+        }
+        _ => return false,
+    };
+    destination && udp && packet.get(ports + 2..ports + 4) == Some(&peer.port().to_be_bytes())
+}
+
+fn is(result: &io::Result<usize>, error: Errno) -> bool {
+    matches!(result, Err(cause) if cause.raw_os_error() == Some(error as i32))
+}
+
+/// What it means that a datagram for `peer` was lost this way.
+fn lost(peer: &str, error: Errno) -> String {
+    match error {
+        Errno::ECONNREFUSED => format!("{peer} refuses datagrams: no program has that UDP port open yet"),
+        Errno::ENETUNREACH | Errno::EHOSTUNREACH => format!("{peer} cannot be reached: {}; see ip route", error.desc()),
+        Errno::EMSGSIZE => format!("a packet is too large for a datagram to {peer}; a smaller --mtu avoids that"),
+        Errno::EPERM | Errno::EACCES => {
+            format!("a firewall of this machine forbids datagrams to {peer}: see nft list ruleset")
+        }
+        Errno::ENOBUFS | Errno::EAGAIN | Errno::ENOMEM => {
+            format!("a datagram to {peer} found no room in a queue of this machine")
+        }
+        _ => format!("a datagram to {peer} is lost: {}", error.desc()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const LOCAL: &str = "127.0.0.1:0";
+
+    /// A minimal IPv4 packet: UDP from port 1 to port 9090 of 192.0.2.1, without payload.
+    fn packet() -> Vec<u8> {
+        let mut packet = vec![0; 28];
+        packet[0] = 0x45;
+        packet[3] = 28;
+        packet[8] = 64;
+        packet[9] = 17;
+        packet[12..16].copy_from_slice(&[192, 0, 2, 9]);
+        packet[16..20].copy_from_slice(&[192, 0, 2, 1]);
+        packet[20..28].copy_from_slice(&[0, 1, 0x23, 0x82, 0, 8, 0, 0]);
+        packet
+    }
+
+    fn batch_of(packet: &[u8]) -> Batch {
+        let mut batch = Batch::new();
+        batch.push(packet);
+        batch
+    }
+
+    /// Receives until something was counted as received or dropped.
+    fn receive(link: &mut UdpLink, batch: &mut Batch) {
+        while crate::select::readable([link.as_fd()], Some(std::time::Duration::from_secs(5))).unwrap() != [true] {}
+        link.recv(batch).unwrap();
+    }
+
+    #[test]
+    fn a_datagram_of_the_tunnel_itself_is_recognised() {
+        let mut packet = packet();
+        assert!(is_datagram_to(&packet, "192.0.2.1:9090".parse().unwrap()));
+        assert!(is_datagram_to(&packet, "[::ffff:192.0.2.1]:9090".parse().unwrap()));
+        assert!(!is_datagram_to(&packet, "192.0.2.1:9091".parse().unwrap()));
+        assert!(!is_datagram_to(&packet, "192.0.2.2:9090".parse().unwrap()));
+        packet[9] = 6;
+        assert!(!is_datagram_to(&packet, "192.0.2.1:9090".parse().unwrap()));
+        assert!(!is_datagram_to(&[0x4f], "192.0.2.1:9090".parse().unwrap()));
+    }
+
+    #[test]
+    fn the_server_answers_to_where_the_last_packet_came_from() {
+        let mut server = UdpLink::on(LOCAL.parse().unwrap()).unwrap();
+        let clients = [(); 2].map(|()| UdpSocket::bind(LOCAL).unwrap());
+        let mut batch = batch_of(&packet());
+        server.send(&batch).unwrap();
+        assert_eq!(server.peer(), None);
+        for client in &clients {
+            client.send_to(&packet(), server.socket.local_addr().unwrap()).unwrap();
+            receive(&mut server, &mut batch);
+            assert_eq!(server.peer(), Some(client.local_addr().unwrap()));
+            server.send(&batch).unwrap();
+            let mut answer = [0; 100];
+            assert_eq!(client.recv(&mut answer).unwrap(), 28);
+        }
+    }
+
+    #[test]
+    fn what_is_no_ip_packet_is_dropped_and_does_not_move_the_client() {
+        let mut server = UdpLink::on(LOCAL.parse().unwrap()).unwrap();
+        let stranger = UdpSocket::bind(LOCAL).unwrap();
+        let mut batch = Batch::new();
+        for datagram in [&b"hello"[..], b""] {
+            stranger.send_to(datagram, server.socket.local_addr().unwrap()).unwrap();
+            receive(&mut server, &mut batch);
+            assert!(batch.is_empty());
+        }
+        assert_eq!(server.peer(), None);
+    }
+
+    #[test]
+    fn the_client_takes_packets_from_any_port_of_the_server_but_from_no_other_address() {
+        let server = UdpSocket::bind(LOCAL).unwrap();
+        let mut client = UdpLink::to_server(server.local_addr().unwrap()).unwrap();
+        let here = SocketAddr::new(server.local_addr().unwrap().ip(), client.socket.local_addr().unwrap().port());
+        let mut batch = Batch::new();
+        for (other, packets) in [("127.0.0.1:0", 1), ("127.0.0.2:0", 0)] {
+            UdpSocket::bind(other).unwrap().send_to(&packet(), here).unwrap();
+            receive(&mut client, &mut batch);
+            assert_eq!(batch.len(), packets, "from {other}");
+        }
+    }
+
+    #[test]
+    fn a_server_that_is_not_up_yet_is_counted_and_loses_no_later_packet() {
+        let server = UdpSocket::bind(LOCAL).unwrap();
+        let address = server.local_addr().unwrap();
+        drop(server);
+        let mut client = UdpLink::to_server(address).unwrap();
+        let mut batch = batch_of(&packet());
+        client.send(&batch).unwrap();
+        let server = UdpSocket::bind(address).unwrap();
+        batch = batch_of(&packet());
+        client.send(&batch).unwrap();
+        assert_eq!(server.recv(&mut [0; 100]).unwrap(), 28);
+        let said = crate::counts::summary(&[("UDP", client.counts())]);
+        assert!(said.ends_with("dropped 1: 1 connection refused"), "{said}");
+    }
+
+    #[test]
+    fn an_oversized_packet_is_counted_and_survived() {
+        let server = UdpSocket::bind(LOCAL).unwrap();
+        let mut client = UdpLink::to_server(server.local_addr().unwrap()).unwrap();
+        client.send(&batch_of(&[0x45; 65535])).unwrap();
+        let said = crate::counts::summary(&[("UDP", client.counts())]);
+        assert!(said.ends_with("dropped 1: 1 message too long"), "{said}");
+    }
+
+    #[test]
+    fn a_port_in_use_is_an_error_that_says_so() {
+        let taken = UdpSocket::bind(LOCAL).unwrap();
+        let error = UdpLink::on(taken.local_addr().unwrap()).unwrap_err();
+        assert!(error.to_string().contains("the port is in use"), "{error}");
+    }
+}

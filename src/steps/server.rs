@@ -1,0 +1,60 @@
+//! Step 3: what arrives inside UDP datagrams goes into the TUN device, and the kernel forwards it to its destination.
+
+use std::os::fd::AsFd;
+
+use clap::Args;
+use log::info;
+
+use crate::counts::summary;
+use crate::error::Result;
+use crate::lines::Lines;
+use crate::link::{Batch, Link, TunLink, plain};
+use crate::select;
+use crate::signals::Signals;
+use crate::steps::ends;
+use crate::steps::options::{ETHERNET_MTU, ServerOptions, TunOptions};
+
+/// `vpnlab server`
+#[derive(Debug, Args)]
+pub struct ServerArgs {
+    #[command(flatten)]
+    tun: TunOptions,
+    #[command(flatten)]
+    server: ServerOptions,
+}
+
+/// Writes every packet from the network to the TUN device. Nothing goes back yet.
+pub fn run(args: &ServerArgs) -> Result<()> {
+    let stop = Signals::block()?;
+    let mut net = args.server.listen()?;
+    let local = net.local()?;
+
+    // To the kernel, what we write comes in through the TUN device; it forwards what is not for this host.
+    let (tun, mut interface, _forwarding) = args.server.open_tun(&args.tun, ETHERNET_MTU)?;
+    let mut tun = TunLink::new(tun, interface.addresses());
+
+    let mut packets = Batch::new();
+    let mut lines = Lines::new(args.tun.count);
+    while !lines.done() {
+        let [from_net, changed, stopped] =
+            select::readable([net.as_fd(), interface.as_fd(), stop.as_fd()], lines.due())?;
+        if from_net {
+            // The payload of a datagram is a whole packet; the outer headers are gone already.
+            net.recv(&mut packets)?;
+            lines.packets(&packets, |packet| {
+                let from = net.peer().map_or("somebody".into(), |peer| plain(peer).to_string());
+                format!("{from} --> {local}\n Inside: {}", ends(packet, "--->"))
+            });
+            tun.send(&packets)?;
+        }
+        if changed {
+            interface.restore()?;
+        }
+        if stopped {
+            break;
+        }
+    }
+    drop(lines);
+    info!("{}", summary(&[("UDP", net.counts()), (tun.name(), tun.counts())]));
+    Ok(())
+}

@@ -1,0 +1,68 @@
+//! Step 2, the server's half: show the IP packets that arrive inside UDP datagrams, and drop them.
+
+use std::io::ErrorKind;
+use std::net::IpAddr;
+use std::os::fd::AsFd;
+
+use clap::Args;
+use log::info;
+
+use crate::counts::{Cause, Counts, summary};
+use crate::error::{Context, Result};
+use crate::lines::Lines;
+use crate::link::{LARGEST_PACKET, bind, plain};
+use crate::packet::validate;
+use crate::select;
+use crate::signals::Signals;
+use crate::steps::{ends, options};
+
+/// `vpnlab udp-sink`
+#[derive(Debug, Args)]
+pub struct UdpSinkArgs {
+    /// UDP port to listen on [default: the lab's]
+    #[arg(long)]
+    port: Option<u16>,
+    /// Address to listen on [default: 0.0.0.0, all of IPv4; :: is all of IPv6 and IPv4]
+    #[arg(long, value_name = "ADDR")]
+    bind: Option<IpAddr>,
+    /// End after N datagrams
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
+    count: Option<u64>,
+}
+
+/// Shows from where each datagram came, and between whom the packet inside it is.
+pub fn run(args: &UdpSinkArgs) -> Result<()> {
+    let stop = Signals::block()?;
+    let mut lines = Lines::new(args.count);
+
+    // Any datagram that reaches our port is ours, whoever sent it: no root needed, no connection either.
+    let socket = bind(options::listening_address(args.bind, args.port))?;
+    socket.set_nonblocking(true).context(|| "cannot prepare the UDP socket".into())?;
+    let local = socket.local_addr().context(|| "cannot ask for the socket's address".into())?;
+    lines.line(&format!("Start UDP server on port {}", local.port()));
+
+    let mut buffer = vec![0; LARGEST_PACKET];
+    let mut counts = Counts::default();
+    while !lines.done() && !lines.closed() {
+        let [from_net, stopped] = select::readable([socket.as_fd(), stop.as_fd()], lines.due())?;
+        if from_net {
+            let (datagram, from) = match socket.recv_from(&mut buffer) {
+                Ok((length, from)) => (&buffer[..length], plain(from)),
+                Err(error) if error.kind() == ErrorKind::WouldBlock => continue,
+                Err(error) => return Err(error).context(|| format!("cannot receive on {local}")),
+            };
+            // The payload of the outer packet is a whole packet itself.
+            lines.packet(datagram.len(), || format!("{from} --> {local}\n Inside: {}", ends(datagram, "--->")));
+            match validate(datagram) {
+                Ok(_) => counts.received.add(datagram.len()),
+                Err(_) => drop(counts.drops.note(Cause::NotIp)),
+            }
+        }
+        if stopped {
+            break;
+        }
+    }
+    drop(lines);
+    info!("{}", summary(&[("UDP", &counts)]));
+    Ok(())
+}

@@ -1,0 +1,96 @@
+//! Step 4: both directions at once. The same loop at both ends; only how they find each other differs.
+
+use std::os::fd::AsFd;
+
+use clap::{Args, ValueEnum};
+use log::info;
+
+use crate::counts::summary;
+use crate::error::Result;
+use crate::interface::Interface;
+use crate::lines::Lines;
+use crate::link::{Batch, Link, TunLink, UdpLink};
+use crate::select;
+use crate::signals::Signals;
+use crate::steps::ends;
+use crate::steps::options::{ClientOptions, ServerOptions, TUNNEL_MTU, TunOptions};
+use crate::topology;
+use crate::tun::Tun;
+
+/// `vpnlab vpn`
+#[derive(Debug, Args)]
+pub struct VpnArgs {
+    /// Which end of the tunnel this is
+    #[arg(long)]
+    role: Role,
+    #[command(flatten)]
+    tun: TunOptions,
+    #[command(flatten, next_help_heading = "Options of --role client")]
+    client: ClientOptions,
+    #[command(flatten, next_help_heading = "Options of --role server")]
+    server: ServerOptions,
+}
+
+/// The two ends of a tunnel.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum Role {
+    /// Sends to a server, and reaches its networks through the tunnel
+    Client,
+    /// Waits for a client, and answers to where it last sent from
+    Server,
+}
+
+/// Runs one end of the tunnel.
+pub fn run(args: &VpnArgs) -> Result<()> {
+    match args.role {
+        Role::Client => run_client(args),
+        Role::Server => run_server(args),
+    }
+}
+
+fn run_client(args: &VpnArgs) -> Result<()> {
+    args.server.refuse("--role server")?;
+    let server = args.client.find_server()?;
+    let stop = Signals::block()?;
+    let (tun, interface) = args.client.open_tun(&args.tun, TUNNEL_MTU, server, &topology::current().tunnel.routes)?;
+    carry(tun, interface, UdpLink::to_server(server)?, &stop, args.tun.count)
+}
+
+fn run_server(args: &VpnArgs) -> Result<()> {
+    args.client.refuse("--role client")?;
+    let stop = Signals::block()?;
+    let net = args.server.listen()?;
+    let (tun, interface, _forwarding) = args.server.open_tun(&args.tun, TUNNEL_MTU)?;
+    carry(tun, interface, net, &stop, args.tun.count)
+}
+
+/// Carries packets between the TUN device and the network, until the user ends it.
+fn carry(tun: Tun, mut interface: Interface, mut net: UdpLink, stop: &Signals, count: Option<u64>) -> Result<()> {
+    let mut tun = TunLink::new(tun, interface.addresses());
+    let mut packets = Batch::new();
+    let mut lines = Lines::new(count);
+    while !lines.done() {
+        // Sleep until one side has something; asking them in turns would burn a processor.
+        let fds = [tun.as_fd(), net.as_fd(), interface.as_fd(), stop.as_fd()];
+        let [from_tun, from_net, changed, stopped] = select::readable(fds, lines.due())?;
+        if from_tun {
+            tun.recv(&mut packets)?;
+            lines.packets(&packets, |packet| format!("From tun ==>: {}", ends(packet, "-->")));
+            net.send(&packets)?;
+        }
+        if from_net {
+            net.recv(&mut packets)?;
+            lines.packets(&packets, |packet| format!("From socket <==: {}", ends(packet, "-->")));
+            tun.send(&packets)?;
+        }
+        if changed {
+            interface.restore()?;
+        }
+        if stopped {
+            break;
+        }
+    }
+    drop(lines);
+    info!("{}", summary(&[(tun.name(), tun.counts()), ("UDP", net.counts())]));
+    Ok(())
+}

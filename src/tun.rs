@@ -1,0 +1,144 @@
+//! The TUN device: a network interface whose other end is this program.
+//!
+//! What the kernel sends through the interface is read here, one IP packet per read; what is written here arrives in
+//! the kernel as if it came from a wire. The device lives as long as its descriptor is open and is gone with the
+//! program, killed or not. Addresses, routes and up or down belong to `interface`; nothing here looks into a packet.
+//! Kernel documentation: Documentation/networking/tuntap.rst.
+
+use std::fs::OpenOptions;
+use std::io;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+
+use log::info;
+use nix::errno::Errno;
+use nix::fcntl::{FcntlArg, OFlag, fcntl};
+use nix::net::if_::if_nametoindex;
+use nix::unistd::{read, write};
+use tun_tap::{Iface, Mode};
+
+use crate::error::{Context, Error, RUN_AS_ROOT, Result};
+use crate::sys;
+
+/// Where the kernel makes TUN devices.
+const DEVICE: &str = "/dev/net/tun";
+
+/// The longest name of an interface in bytes: `IFNAMSIZ` less the final zero (linux/if.h).
+const LONGEST_NAME: usize = 15;
+
+/// A TUN device, open. Reading and writing never block.
+#[derive(Debug)]
+pub struct Tun {
+    descriptor: OwnedFd,
+    name: String,
+}
+
+impl Tun {
+    /// Creates the interface `name`, or attaches to a persistent one; a `%d` in it becomes the first free number.
+    ///
+    /// # Errors
+    /// The name is none, or in use; the user may not create interfaces; the kernel has no TUN devices.
+    pub fn open(name: &str) -> Result<Self> {
+        check_name(name).map_err(|why| Error::usage(format!("{name:?} cannot name a TUN device: {why}")))?;
+        let interface = Iface::without_packet_info(name, Mode::Tun).map_err(|error| explain(name, error))?;
+        let name = interface.name().to_string();
+        let descriptor = sys::tun_descriptor(interface);
+        // select(2) may call a descriptor readable that is not; then a read must come back instead of waiting.
+        fcntl(&descriptor, FcntlArg::F_SETFL(OFlag::O_NONBLOCK)).context(|| format!("cannot prepare {name}"))?;
+        info!("Interface name: {name}");
+        Ok(Self { descriptor, name })
+    }
+
+    /// The interface's name.
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// Reads one packet that the kernel sent through the interface; what `buf` has no room for is cut off.
+    ///
+    /// # Errors
+    /// `EAGAIN`: there is none. `EBADFD`: the interface was deleted.
+    pub fn recv<'b>(&self, buf: &'b mut [u8]) -> Result<&'b [u8], Errno> {
+        let length = read(&self.descriptor, buf)?;
+        Ok(&buf[..length])
+    }
+
+    /// Writes one packet, which arrives in the kernel through the interface.
+    ///
+    /// # Errors
+    /// `EINVAL`: it is no IP packet. `EIO`: the interface is down. `EBADFD`: it was deleted.
+    pub fn send(&self, packet: &[u8]) -> Result<(), Errno> {
+        write(&self.descriptor, packet).map(|_| ())
+    }
+}
+
+impl AsFd for Tun {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.descriptor.as_fd()
+    }
+}
+
+/// What the kernel takes as a name of an interface (`dev_valid_name` in net/core/dev.c) and as a file in
+/// /proc/sys/net, with at most one `%d`. tun-tap would cut a longer name off without a word.
+fn check_name(name: &str) -> Result<(), &'static str> {
+    let digits = name.matches("%d").count();
+    if name.is_empty() {
+        Err("it is empty")
+    } else if name.len() > LONGEST_NAME {
+        Err("it is longer than 15 bytes")
+    } else if !name.bytes().all(|byte| byte.is_ascii_graphic() && byte != b'/' && byte != b':') {
+        Err("only letters, digits and punctuation other than / and : can stand in it")
+    } else if digits > 1 || name.matches('%').count() > digits {
+        Err("a % can stand in it only as one %d, which becomes a number")
+    } else if matches!(name, "." | ".." | "all" | "default") {
+        Err("the kernel uses it for something else")
+    } else {
+        Ok(())
+    }
+}
+
+/// Turns the kernel's refusal into what went wrong and what to do about it.
+fn explain(name: &str, error: io::Error) -> Error {
+    let what = format!("cannot create TUN device {name}");
+    // Whether the device file or the request was refused, tun-tap does not tell; the file itself does.
+    if let Err(error) = OpenOptions::new().read(true).write(true).open(DEVICE) {
+        let hint = match error.kind() {
+            io::ErrorKind::PermissionDenied => format!("sudo chmod 0666 {DEVICE}, the mode it has by default"),
+            _ => "load the kernel's TUN driver: sudo modprobe tun".into(),
+        };
+        return Error::environment(format!("{what}: cannot open {DEVICE}")).because(error).hint(hint);
+    }
+    let taken = if_nametoindex(name).is_ok();
+    match error.raw_os_error().map(Errno::from_raw) {
+        Some(Errno::EPERM) => Error::environment(what).because(error).hint(RUN_AS_ROOT),
+        Some(Errno::EBUSY | Errno::EINVAL) if taken => Error::failed(format!("{what}: the name is in use"))
+            .because(error)
+            .hint(format!("see ip link show {name}, or choose another name with --tun")),
+        _ => Error::failed(what).because(error),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_name_that_the_kernel_would_take_is_taken() {
+        for name in ["tun0", "tun%d", "t", "a-b_c.d", "exactly15bytes_"] {
+            assert_eq!(check_name(name), Ok(()), "{name}");
+        }
+    }
+
+    #[test]
+    fn a_name_that_would_be_cut_or_misread_is_refused() {
+        for name in ["", "sixteen_bytes_xx", "a/b", "a b", "a:b", "t\n", "ü", "%d%d", "a%", "%s", ".", "..", "all"] {
+            assert!(check_name(name).is_err(), "{name}");
+        }
+    }
+
+    #[test]
+    fn a_bad_name_is_a_usage_error_before_the_kernel_is_asked() {
+        let error = Tun::open("a/b").unwrap_err();
+        assert_eq!(error.exit(), crate::error::Exit::Usage);
+        assert!(error.to_string().starts_with("\"a/b\" cannot name a TUN device: "), "{error}");
+    }
+}

@@ -1,0 +1,149 @@
+//! What the program says to those who use it wrongly: one line on stderr, nothing on stdout, and the exit code.
+//!
+//! Nothing here needs a namespace or a right: every error comes before the system is asked to change anything.
+
+use std::net::UdpSocket;
+use std::process::{Command, Output};
+
+fn vpnlab(arguments: &[&str]) -> Output {
+    Command::new(env!("CARGO_BIN_EXE_vpnlab")).args(arguments).output().expect("vpnlab starts")
+}
+
+/// Runs vpnlab, and returns the one line of its error.
+fn error(arguments: &[&str], exit_code: i32) -> String {
+    let output = vpnlab(arguments);
+    let stderr = String::from_utf8(output.stderr).unwrap();
+    let said: Vec<_> = stderr.lines().filter(|line| !line.starts_with("[INFO] ")).collect();
+    assert_eq!(output.status.code(), Some(exit_code), "{arguments:?}: {stderr}");
+    assert_eq!(said.len(), 1, "{arguments:?}: {stderr}");
+    assert_eq!(String::from_utf8(output.stdout).unwrap(), "", "{arguments:?}");
+    said[0].strip_prefix("vpnlab: ").unwrap_or_else(|| panic!("{arguments:?}: {stderr}")).to_string()
+}
+
+fn usage_error(arguments: &[&str]) -> String {
+    error(arguments, 2)
+}
+
+#[test]
+fn help_goes_to_stdout_and_is_a_success() {
+    for arguments in [&["--help"][..], &["vpn", "--help"], &["udp-sink", "-h"], &["--version"]] {
+        let output = vpnlab(arguments);
+        assert_eq!(output.status.code(), Some(0), "{arguments:?}");
+        assert!(!output.stdout.is_empty() && output.stderr.is_empty(), "{arguments:?}");
+    }
+}
+
+#[test]
+fn without_a_subcommand_the_help_is_shown_as_an_error() {
+    let output = vpnlab(&[]);
+    assert_eq!(output.status.code(), Some(2));
+    assert!(String::from_utf8(output.stderr).unwrap().contains("Usage: vpnlab"));
+}
+
+#[test]
+fn what_is_no_option_or_subcommand_is_named() {
+    assert!(usage_error(&["tun-raed"]).contains("tun-raed"));
+    assert!(usage_error(&["tun-read", "--adress", "x"]).contains("--adress"));
+    assert!(usage_error(&["vpn"]).contains("--role <ROLE>"));
+    assert!(usage_error(&["vpn", "--role", "both"]).contains("client, server"));
+}
+
+#[test]
+fn a_bad_cidr_is_told_what_is_wrong_with_it() {
+    assert!(usage_error(&["tun-read", "--address", "192.0.2.1"]).contains("192.0.2.1/24"));
+    assert!(usage_error(&["tun-read", "--address", "192.0.2.0/24"]).contains("the whole subnet"));
+    assert!(usage_error(&["tun-ping", "--address", "192.0.2.1/33"]).contains("prefix length"));
+    assert!(usage_error(&["client", "--route", "192.0.2.1/24"]).contains("192.0.2.0/24"));
+    assert!(usage_error(&["tun-read", "--address", "192.0.2.1/24", "--address", "192.0.2.1/24"]).contains("twice"));
+}
+
+#[test]
+fn a_number_out_of_its_range_is_refused() {
+    for mtu in ["67", "65536", "-1", "many"] {
+        assert!(usage_error(&["tun-read", &format!("--mtu={mtu}")]).contains("--mtu"), "{mtu}");
+    }
+    let small = usage_error(&["tun-read", "--address", "2001:db8::1/64", "--mtu", "1279"]);
+    assert!(small.contains("1280"), "{small}");
+    assert!(usage_error(&["udp-sink", "--port", "65536"]).contains("--port"));
+    assert!(usage_error(&["udp-sink", "--count", "0"]).contains("--count"));
+}
+
+#[test]
+fn a_name_that_no_interface_can_have_is_refused() {
+    for name in ["", "a/b", "a b", "sixteen_bytes_xx", "tun%d%d", "tun%s"] {
+        assert!(usage_error(&["tun-read", "--tun", name]).contains("cannot name a TUN device"), "{name}");
+    }
+}
+
+#[test]
+fn an_option_of_the_other_role_is_refused() {
+    for option in [&["--port", "9"][..], &["--bind", "127.0.0.1"], &["--forward"]] {
+        let said = usage_error(&[&["vpn", "--role", "client"], option].concat());
+        assert_eq!(said, format!("{} can only be used with --role server", option[0]));
+    }
+    for option in [&["--server", "127.0.0.1"][..], &["--route", "192.0.2.0/24"]] {
+        let said = usage_error(&[&["vpn", "--role", "server"], option].concat());
+        assert_eq!(said, format!("{} can only be used with --role client", option[0]));
+    }
+}
+
+#[test]
+fn options_that_exclude_each_other_are_refused() {
+    assert!(usage_error(&["tun-read", "--no-configure", "--mtu", "1400"]).contains("--no-configure"));
+    assert!(usage_error(&["tun-read", "-v", "-q"]).contains("--quiet"));
+    let routed = ["client", "--server", "127.0.0.1", "--no-configure", "--route", "192.0.2.0/24"];
+    assert!(usage_error(&routed).contains("--no-configure"));
+}
+
+#[test]
+fn an_unknown_host_is_named() {
+    for step in [&["client"][..], &["vpn", "--role", "client"]] {
+        // RFC 6761, section 6.4: no host is ever called that.
+        let said = usage_error(&[step, &["--server", "nobody.invalid"]].concat());
+        assert!(said.starts_with("unknown host nobody.invalid: "), "{said}");
+    }
+}
+
+#[test]
+fn what_is_no_server_is_refused() {
+    for server in ["server:0", "server:http", "[::1", ":9090"] {
+        assert!(usage_error(&["client", "--server", server]).contains("--server"), "{server}");
+    }
+    assert!(usage_error(&["client", "--server", "0.0.0.0"]).contains("no host's address"));
+}
+
+#[test]
+fn a_route_that_would_lead_the_tunnel_into_itself_is_refused_before_anything_is_made() {
+    // An address of a network for documentation (RFC 5737): at most a default route leads there.
+    let route = ["--server", "192.0.2.3", "--route", "192.0.2.0/24"];
+    for step in [&["client"][..], &["vpn", "--role", "client"]] {
+        let said = usage_error(&[step, &route].concat());
+        assert!(said.starts_with("--route 192.0.2.0/24 covers 192.0.2.3, the address of the server itself"), "{said}");
+    }
+    let subnet = usage_error(&["client", "--server", "192.0.2.3", "--address", "192.0.2.1/24"]);
+    assert!(subnet.contains("--address 192.0.2.0/24 covers 192.0.2.3"), "{subnet}");
+}
+
+#[test]
+fn a_port_in_use_is_an_error_that_names_it() {
+    let taken = UdpSocket::bind("127.0.0.1:0").unwrap();
+    let port = taken.local_addr().unwrap().port().to_string();
+    for step in [&["udp-sink"][..], &["server"], &["vpn", "--role", "server"]] {
+        let said = error(&[step, &["--bind", "127.0.0.1", "--port", &port]].concat(), 1);
+        assert!(
+            said.starts_with(&format!("cannot listen on UDP port {port} of 127.0.0.1: the port is in use")),
+            "{said}"
+        );
+    }
+}
+
+#[test]
+fn an_address_of_another_machine_cannot_be_listened_on() {
+    assert!(usage_error(&["udp-sink", "--bind", "192.0.2.1"]).contains("does not have that address"));
+}
+
+#[test]
+fn a_log_file_that_cannot_be_opened_is_an_error() {
+    let said = usage_error(&["udp-sink", "--log-file", "/proc/none/log"]);
+    assert!(said.starts_with("cannot open log file /proc/none/log: "), "{said}");
+}
