@@ -7,6 +7,7 @@ set -eu
 wanted='
 cc:gcc
 ip:iproute2
+nft:nftables
 ping:iputils-ping
 traceroute:traceroute
 tcpdump:tcpdump

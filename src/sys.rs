@@ -51,6 +51,25 @@ pub fn receive_fds(socket: BorrowedFd<'_>, buffer: &mut [u8]) -> io::Result<(usi
     Ok((message.bytes, fds))
 }
 
+/// Closes every descriptor of this process but the standard streams and these (close_range(2)): for a process that
+/// outlives its caller, whose pipes it would else keep open. Nobody may use another descriptor afterwards.
+pub fn close_all_but(kept: &[BorrowedFd<'_>]) -> io::Result<()> {
+    let mut kept: Vec<u32> = kept.iter().map(|fd| fd.as_raw_fd() as u32).collect();
+    kept.sort_unstable();
+    let mut first = 3;
+    for last in kept.iter().map(|fd| fd - 1).chain([u32::MAX]) {
+        if first <= last {
+            // SAFETY: the call takes integers alone; that the descriptors are not used again is the caller's promise.
+            match unsafe { libc::syscall(libc::SYS_close_range, first, last, 0) } {
+                0 => {}
+                _ => return Err(io::Error::last_os_error()),
+            }
+        }
+        first = last.saturating_add(2);
+    }
+    Ok(())
+}
+
 /// Ignores a signal from now on (signal(7)).
 pub fn ignore(signal: Signal) -> io::Result<()> {
     // SAFETY: SIG_IGN runs no code of ours.

@@ -3,8 +3,6 @@
 //! Used by `lab up` on fresh namespaces and by `lab reset` on used ones, with and without root alike. All of it over
 //! netlink and /proc/sys; every change is logged at debug level as the command that would do it (`lab up -v`).
 
-use std::fs;
-use std::io;
 use std::os::fd::{AsRawFd, OwnedFd};
 use std::thread;
 use std::time::{Duration, Instant};
@@ -15,7 +13,7 @@ use netlink_packet_route::link::{InfoData, InfoKind, InfoVeth, LinkAttribute, Li
 use rtnetlink::{LinkBridge, LinkMessageBuilder, LinkUnspec, LinkVeth};
 
 use crate::error::{Context, Error, Result};
-use crate::lab::{namespace, reject};
+use crate::lab::{namespace, reject, sysctl};
 use crate::net::{self, Net, Route};
 use crate::topology::{Host, Interface, Topology};
 
@@ -36,7 +34,7 @@ const PINNED: &[(&str, &str)] = &[
 ];
 
 /// The group of the bridges and their ports (`ip link ... group`).
-const WIRES_GROUP: u32 = 1;
+pub const WIRES_GROUP: u32 = 1;
 
 /// How the names of the bridges' ports begin.
 const PORT: &str = "port";
@@ -66,52 +64,20 @@ pub fn build(topology: &Topology, networks: &Networks, marks: &Marks<'_>, step: 
         mark(net, &marks.of(&host.name))?;
     }
     mark(&wires, &marks.wires(step))?;
+    let first = nets.iter().map(first_number).collect::<Result<Vec<_>>>()?;
     for (number, (network, members)) in topology.networks().into_iter().enumerate() {
-        let ends = members.iter().map(|(host, interface)| End::new(topology, networks, host, interface));
+        let ends = members.iter().map(|(host, interface)| End::new(topology, networks, &first, host, interface));
         let ends = ends.collect::<Vec<End<'_>>>();
         wire(network, number, &ends, &nets, &wires)?;
     }
-    for (host, net) in topology.hosts.iter().zip(&nets) {
-        configure(host, net)?;
+    for ((host, net), first) in topology.hosts.iter().zip(&nets).zip(first) {
+        configure(host, net, first)?;
         for prepared in topology.prepared.iter().filter(|prepared| prepared.step <= step && prepared.host == host.name)
         {
             for route in &prepared.routes {
                 net.add_route(&route_of(route))?;
             }
         }
-    }
-    Ok(())
-}
-
-/// Takes everything out of used namespaces: links (and with them addresses and routes), firewall rules.
-pub fn clear(networks: &Networks) -> Result<()> {
-    namespace::inside(&networks.wires, || {
-        // The bridges and their ports are a group, and with a port its other end goes: one request, one wait in the
-        // kernel, instead of one for each link.
-        let all = LinkMessageBuilder::<LinkUnspec>::default().link_group(WIRES_GROUP).build();
-        let deleted = Net::open(Level::Debug)?.run(async |handle| handle.link().del_with_message(all).execute().await);
-        match deleted.map_err(net::os_error) {
-            Err(error) if error.raw_os_error() != Some(nix::libc::ENODEV) => {
-                Err(Error::failed("cannot take the lab's wires down").because(error))
-            }
-            _ => Ok(()),
-        }
-    })?;
-    for network in &networks.hosts {
-        namespace::inside(network, || {
-            let net = Net::open(Level::Debug)?;
-            for link in net.links()?.iter().filter(|link| link.name != "lo") {
-                // The other end of a veth pair has gone with the first.
-                match net.delete_link(link) {
-                    Err(error) if net.link(&link.name)?.is_some() => return Err(error),
-                    _ => {}
-                }
-            }
-            for address in net.addresses("lo")?.into_iter().filter(|address| !address.addr().is_loopback()) {
-                net.delete_address("lo", address)?;
-            }
-            reject::flush()
-        })?;
     }
     Ok(())
 }
@@ -135,14 +101,17 @@ pub fn await_end() -> Result<()> {
 pub struct Marks<'a>(pub &'a str);
 
 impl Marks<'_> {
+    /// How every mark begins.
+    pub const BEGIN: &'static str = "vpnlab ";
+
     /// The mark of a host.
     pub fn of(&self, host: &str) -> String {
-        format!("vpnlab {} {host}", self.0)
+        format!("{}{} {host}", Self::BEGIN, self.0)
     }
 
     /// The mark of the namespace of the wires, which also tells the step that the lab was prepared for.
     pub fn wires(&self, step: u8) -> String {
-        format!("vpnlab {} wires, prepared for step {step}", self.0)
+        self.of(&format!("wires, prepared for step {step}"))
     }
 }
 
@@ -180,20 +149,9 @@ fn settings(host: &Host, topology: &Topology, step: u8) -> Result<()> {
     let prepared = |prepared: &&crate::topology::Prepared| prepared.step <= step && prepared.host == host.name;
     let forward = host.forward || topology.prepared.iter().filter(prepared).any(|prepared| prepared.forward);
     for (name, value) in PINNED.iter().copied().chain([(FORWARD, if forward { "1" } else { "0" })]) {
-        let path = format!("/proc/sys/{}", name.replace('.', "/"));
-        // Reading is cheap; writing ip_forward walks all interfaces and flushes caches (ip-sysctl.rst).
-        let is = fs::read_to_string(&path).unwrap_or_default();
-        if is.trim() != value {
-            debug!("{}: sysctl -w {name}={value}", host.name);
-            fs::write(&path, value).map_err(|error| cannot_set(name, error))?;
-        }
+        sysctl::set(name, value)?;
     }
     Ok(())
-}
-
-fn cannot_set(name: &str, error: io::Error) -> Error {
-    let error = Error::environment(format!("cannot set {name}")).because(error);
-    error.hint("is /proc/sys mounted read-only, as in a container?")
 }
 
 /// Brings `lo` up and writes the mark on it.
@@ -203,20 +161,31 @@ pub fn mark(net: &Net, mark: &str) -> Result<()> {
     done.map_err(net::os_error).context(|| "cannot bring lo up".into())
 }
 
+/// The number of a host's first interface: 2, as on a machine, but where the kernel has put interfaces of its own into
+/// the new namespace (`net.core.fb_tunnels_only_for_init_net`).
+fn first_number(net: &Net) -> Result<u32> {
+    Ok(net.links()?.iter().map(|link| link.index + 1).max().unwrap_or(2))
+}
+
 /// One end of a wire: an interface of a host.
 struct End<'a> {
     host: usize,
     name: &'a str,
-    /// The interface's number: 2 for the first, as on a machine with one network card.
+    /// The interface's number.
     index: u32,
     namespace: &'a OwnedFd,
 }
 
 impl<'a> End<'a> {
-    fn new(topology: &Topology, networks: &'a Networks, host: &'a Host, interface: &'a Interface) -> Self {
+    fn new(topology: &Topology, networks: &'a Networks, first: &[u32], host: &Host, interface: &'a Interface) -> Self {
         let place = topology.hosts.iter().position(|other| other.name == host.name).unwrap_or(0);
         let slot = host.interfaces.iter().position(|other| other.name == interface.name).unwrap_or(0);
-        Self { host: place, name: &interface.name, index: slot as u32 + 2, namespace: &networks.hosts[place] }
+        Self {
+            host: place,
+            name: &interface.name,
+            index: first[place] + slot as u32,
+            namespace: &networks.hosts[place],
+        }
     }
 
     fn peer(&self) -> LinkMessage {
@@ -273,8 +242,8 @@ fn veth(name: &str, index: u32, peer: LinkMessage) -> LinkMessage {
 
 /// Gives a host's interfaces their addresses, brings them up (a veth end cannot be born up before its pair is whole),
 /// and gives the host its routes.
-fn configure(host: &Host, net: &Net) -> Result<()> {
-    for (index, interface) in (2..).zip(&host.interfaces) {
+fn configure(host: &Host, net: &Net, first: u32) -> Result<()> {
+    for (index, interface) in (first..).zip(&host.interfaces) {
         let address = interface.address;
         debug!("{}: ip addr add {address} dev {}", host.name, interface.name);
         let up = LinkMessageBuilder::<LinkUnspec>::default().index(index).up().build();

@@ -6,12 +6,11 @@ use std::path::PathBuf;
 use clap::{Args, Subcommand};
 use nix::sys::signal::Signal;
 use nix::unistd::Pid;
-use serde::Serialize;
 
 use crate::error::{Context, Error, Result};
 use crate::lab::host::{self, Program};
 use crate::lab::processes::Owner;
-use crate::lab::{Lab, Mode, build, check, processes, root, rootless};
+use crate::lab::{Lab, Mode, build, check, clear, processes, root, rootless, status};
 use crate::sys;
 use crate::topology::{HANDOUT, Topology};
 
@@ -30,9 +29,9 @@ pub struct LabArgs {
 #[derive(Debug, Subcommand)]
 enum LabCommand {
     /// Bring the lab up: its hosts, wires, addresses and names
-    #[command(after_help = "Examples:\n  vpnlab lab up                     # as a plain user: no root needed\n  \
+    #[command(after_help = "EXAMPLES:\n  vpnlab lab up                     # as a plain user: no root needed\n  \
         vpnlab lab up --step 4            # as a student has it at the start of step 4\n  \
-        sudo vpnlab lab up                # hosts as named namespaces: sudo ip netns exec useru ping server")]
+        sudo vpnlab lab up                # hosts are then named namespaces: sudo ip netns exec useru ip address")]
     Up {
         /// Another network than the handout's: see docs/topology.md
         #[arg(long, value_name = "FILE")]
@@ -45,9 +44,10 @@ enum LabCommand {
         owner: Option<i32>,
     },
     /// End the lab and every program in it; nothing is left
+    #[command(after_help = "EXAMPLES:\n  vpnlab lab down\n  vpnlab lab down --lab group7")]
     Down,
     /// Put a running lab back to what it was; shells of `lab shell` stay open
-    #[command(after_help = "Examples:\n  vpnlab lab reset                  # as it was brought up\n  \
+    #[command(after_help = "EXAMPLES:\n  vpnlab lab reset                  # as it was brought up\n  \
         vpnlab lab reset --step 4         # with what steps 0 to 3 have set")]
     Reset {
         /// As a student has it at the start of this step (0 to 4); default: as the lab was last prepared
@@ -55,13 +55,15 @@ enum LabCommand {
         step: Option<u8>,
     },
     /// Show the labs that are up: hosts, addresses, programs
+    #[command(after_help = "EXAMPLES:\n  vpnlab lab status\n  \
+        vpnlab lab status --json | jq -r '.[].hosts[].programs[].command'")]
     Status {
         /// Print JSON
         #[arg(long)]
         json: bool,
     },
     /// Run a command on a host
-    #[command(after_help = "Examples:\n  vpnlab lab exec useru -- ping -c1 server\n  \
+    #[command(after_help = "EXAMPLES:\n  vpnlab lab exec useru -- ping -c1 server\n  \
         vpnlab lab exec server -- sudo vpnlab vpn --role server\n\n\
         The exit code is the command's; 128 + N if signal N ended it; 126 or 127 if it could not be run.")]
     Exec {
@@ -72,11 +74,16 @@ enum LabCommand {
         command: Vec<OsString>,
     },
     /// Open a shell on a host
+    #[command(
+        after_help = "EXAMPLES:\n  vpnlab lab shell useru            # then type the handout's commands, sudo included"
+    )]
     Shell {
         /// The host to open it on
         host: String,
     },
     /// Check the topology, as step 0 of the handout does: who reaches whom, and who must not
+    #[command(after_help = "EXAMPLES:\n  vpnlab lab check\n  vpnlab lab check --json | jq .passed\n\n\
+        The exit code is 0 if all is as it must be, 1 if not.")]
     Check {
         /// Print JSON
         #[arg(long)]
@@ -87,7 +94,7 @@ enum LabCommand {
 /// Runs `vpnlab lab`; returns the exit code.
 pub fn run(args: &LabArgs) -> Result<u8> {
     let name = args.name.as_str();
-    refuse_inside()?;
+    refuse_inside(&args.command)?;
     // `vpnlab lab status | head -1` ends quietly, as other programs do.
     sys::restore(Signal::SIGPIPE).context(|| "cannot restore SIGPIPE".into())?;
     let _lock = lock(&args.command)?;
@@ -102,19 +109,30 @@ pub fn run(args: &LabArgs) -> Result<u8> {
     }
 }
 
-/// From inside a host of a rootless lab, the machine's labs cannot be seen.
-fn refuse_inside() -> Result<()> {
-    match std::env::var(host::HOST_VARIABLE) {
-        Ok(host) if !nix::unistd::getuid().is_root() => Err(Error::usage(format!("this is host {host} of a lab"))
-            .hint("type lab commands in a shell of the machine itself")),
-        _ => Ok(()),
-    }
+/// From inside a host of a rootless lab, the machine's labs cannot be seen; from inside one of root's, which has a mount
+/// namespace of its own, a lab would be built that the machine cannot see.
+fn refuse_inside(command: &LabCommand) -> Result<()> {
+    let is_root = nix::unistd::getuid().is_root();
+    let host = match std::env::var(host::HOST_VARIABLE) {
+        Ok(host) if !is_root || changes(command) => format!("host {host}"),
+        // `ip netns exec` sets no variable.
+        _ if is_root && changes(command) => match root::own_mark()? {
+            Some(mark) => format!("a host ({mark})"),
+            None => return Ok(()),
+        },
+        _ => return Ok(()),
+    };
+    Err(Error::usage(format!("this is {host} of a lab")).hint("type lab commands in a shell of the machine itself"))
+}
+
+/// Whether a command makes, changes or ends a lab.
+fn changes(command: &LabCommand) -> bool {
+    matches!(command, LabCommand::Up { .. } | LabCommand::Down | LabCommand::Reset { .. })
 }
 
 /// As root, commands that change labs come one after another, and the first clears up after a killed one.
 fn lock(command: &LabCommand) -> Result<Option<root::Lock>> {
-    let changes = matches!(command, LabCommand::Up { .. } | LabCommand::Down | LabCommand::Reset { .. });
-    if !changes || !nix::unistd::getuid().is_root() {
+    if !changes(command) || !nix::unistd::getuid().is_root() {
         return Ok(None);
     }
     let lock = root::Lock::take()?;
@@ -198,15 +216,20 @@ fn down(name: &str) -> Result<()> {
     let found = if nix::unistd::getuid().is_root() {
         root::down(name)?
     } else {
-        match Lab::find(name)? {
-            Some(lab) => {
+        match Lab::find(name) {
+            Ok(Some(lab)) => {
                 lab.join()?;
                 if let Mode::Rootless { keeper, .. } = lab.mode {
                     rootless::down(keeper, lab.networks)?;
                 }
                 true
             }
-            None => false,
+            Ok(None) => false,
+            Err(error) => {
+                eprintln!("vpnlab: {error}");
+                rootless::abandon(name)?;
+                true
+            }
         }
     };
     println!("lab {name} {}", if found { "is down" } else { "was not up" });
@@ -225,7 +248,7 @@ fn reset(name: &str, step: Option<u8>) -> Result<()> {
 /// Ends the programs in the hosts but for the lab's shells, and wires the hosts anew.
 fn put_back(lab: &Lab, step: u8) -> Result<()> {
     processes::end_in(&lab.networks.hosts, true)?;
-    build::clear(&lab.networks)?;
+    clear::clear(&lab.networks)?;
     build::build(&lab.topology, &lab.networks, &build::Marks(&lab.name), step)
 }
 
@@ -245,75 +268,14 @@ fn check(name: &str, json: bool) -> Result<u8> {
     Ok(u8::from(!passed))
 }
 
-#[derive(Serialize)]
-struct LabStatus {
-    lab: String,
-    mode: &'static str,
-    keeper: Option<i32>,
-    prepared_for_step: u8,
-    hosts: Vec<HostStatus>,
-}
-
-#[derive(Serialize)]
-struct HostStatus {
-    name: String,
-    addresses: Vec<String>,
-    programs: Vec<ProgramStatus>,
-}
-
-#[derive(Serialize)]
-struct ProgramStatus {
-    pid: i32,
-    command: String,
-}
-
 fn status(json: bool) -> Result<()> {
-    let is_root = nix::unistd::getuid().is_root();
-    let names = if is_root { root::names() } else { rootless::names() };
-    // One lab's user namespace is joined for good, so each lab is looked at from here: what needs its rights comes last.
-    let mut labs = Vec::new();
-    for name in names {
-        match Lab::find(&name) {
-            Ok(Some(lab)) => labs.push(look_at(&lab)?),
-            Ok(None) => {}
-            Err(error) => eprintln!("vpnlab: {error}"),
-        }
-    }
+    let labs = status::all()?;
     if json {
         print_json(&serde_json::json!(labs));
-        return Ok(());
-    }
-    if labs.is_empty() {
-        println!("no lab is up; bring one up: vpnlab lab up");
-    }
-    for lab in labs {
-        println!("lab {} ({})", lab.lab, lab.mode);
-        for host in lab.hosts {
-            println!("  {:<8} {}", host.name, host.addresses.join(", "));
-            for program in host.programs {
-                println!("  {:<8}   {:>7}  {}", "", program.pid, program.command);
-            }
-        }
+    } else {
+        print!("{}", status::text(&labs));
     }
     Ok(())
-}
-
-fn look_at(lab: &Lab) -> Result<LabStatus> {
-    let (mode, keeper) = match lab.mode {
-        Mode::Rootless { keeper, .. } => ("without root", Some(keeper.as_raw())),
-        Mode::Root => ("as root", None),
-    };
-    let running = processes::running_in(&lab.networks.hosts)?;
-    let host = |(host, programs): (&crate::topology::Host, Vec<processes::Process>)| HostStatus {
-        name: host.name.clone(),
-        addresses: host.interfaces.iter().map(|at| format!("{} {}", at.name, at.address)).collect(),
-        programs: programs
-            .into_iter()
-            .map(|program| ProgramStatus { pid: program.pid.as_raw(), command: program.command })
-            .collect(),
-    };
-    let hosts = lab.topology.hosts.iter().zip(running).map(host).collect();
-    Ok(LabStatus { lab: lab.name.clone(), mode, keeper, prepared_for_step: 0, hosts })
 }
 
 fn print_json(value: &serde_json::Value) {

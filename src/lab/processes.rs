@@ -11,11 +11,17 @@ use std::time::{Duration, Instant};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::{Pid, getpid};
 
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::lab::namespace;
 
-/// How long programs have to end by themselves before they are killed.
+/// How long programs have to end on SIGTERM before they get SIGHUP, which ends an interactive shell.
+const PATIENCE: Duration = Duration::from_millis(200);
+
+/// How long they have to end by themselves before they are killed.
 const GRACE: Duration = Duration::from_millis(500);
+
+/// How long the kernel may take to end a killed program.
+const KILL_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// The comm(5) of the vpnlab process that waits for a host's shell; `lab reset` leaves that shell alone by it.
 pub const SHELL_KEEPER: &std::ffi::CStr = c"vpnlab-shell";
@@ -79,24 +85,31 @@ pub fn running_in(networks: &[impl std::os::fd::AsFd]) -> Result<Vec<Vec<Process
 
 /// Ends the programs in these network namespaces: asks them first, then kills them; returns when they are gone.
 /// With `keep_shells`, those that `lab shell` started go on.
+///
+/// # Errors
+/// One of them does not end, as it is not the caller's to kill or hangs in the kernel.
 pub fn end_in(networks: &[impl std::os::fd::AsFd], keep_shells: bool) -> Result<()> {
     let started = Instant::now();
-    let mut asked = Vec::new();
+    let mut sent = Vec::new();
     loop {
         let mut left: Vec<Process> = running_in(networks)?.into_iter().flatten().collect();
         left.retain(|process| process.pid != getpid() && !(keep_shells && process.is_lab_shell()));
-        if left.is_empty() {
-            return Ok(());
+        let Some(first) = left.first() else { return Ok(()) };
+        if started.elapsed() > GRACE + KILL_TIMEOUT {
+            return Err(Error::failed(format!("program {} ({}) does not end", first.pid, first.command))
+                .hint("is it another user's?"));
         }
-        for process in left {
-            if started.elapsed() >= GRACE {
-                let _ = kill(process.pid, Signal::SIGKILL);
-            } else if !asked.contains(&process.pid) {
-                // An interactive shell ignores SIGTERM, and ends on SIGHUP; a stopped program has to run to end.
-                for signal in [Signal::SIGTERM, Signal::SIGHUP, Signal::SIGCONT] {
-                    let _ = kill(process.pid, signal);
-                }
-                asked.push(process.pid);
+        let signal = match started.elapsed() {
+            passed if passed < PATIENCE => Signal::SIGTERM,
+            passed if passed < GRACE => Signal::SIGHUP,
+            _ => Signal::SIGKILL,
+        };
+        for pid in left.into_iter().map(|process| process.pid) {
+            if !sent.contains(&(pid, signal)) {
+                sent.push((pid, signal));
+                let _ = kill(pid, signal);
+                // A stopped program has to run to end.
+                let _ = kill(pid, Signal::SIGCONT);
             }
         }
         thread::sleep(Duration::from_millis(2));

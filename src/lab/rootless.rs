@@ -35,6 +35,9 @@ use crate::topology::Topology;
 /// How long to wait for another `vpnlab` that is bringing the same lab up.
 const BUILD_TIMEOUT: Duration = Duration::from_secs(10);
 
+/// How long a keeper may take to answer; on a busy machine, too.
+const ANSWER_TIMEOUT: Duration = Duration::from_secs(5);
+
 /// What the keeper tells about its lab.
 #[derive(Debug, Serialize, Deserialize)]
 struct Described {
@@ -77,33 +80,66 @@ pub fn names() -> Vec<String> {
 /// The socket's name is held by another user, or the keeper does not answer.
 pub fn find(lab: &str) -> Result<Option<Kept>> {
     let asking = || format!("cannot ask the keeper of lab {lab}");
-    let started = Instant::now();
-    let mut stream = loop {
-        let address = SocketAddr::from_abstract_name(socket_name(lab)).context(asking)?;
-        match UnixStream::connect_addr(&address) {
-            Ok(stream) => break stream,
-            Err(_) if !names().iter().any(|name| name == lab) => return Ok(None),
-            // The name is bound and nobody listens yet: somebody is bringing the lab up just now.
-            Err(_) if started.elapsed() < BUILD_TIMEOUT => thread::sleep(Duration::from_millis(5)),
-            Err(error) => return Err(Error::failed(asking()).because(error)),
-        }
-    };
-    let peer = getsockopt(&stream, PeerCredentials).context(asking)?;
-    if peer.uid() != getuid().as_raw() {
-        return Err(Error::failed(format!("the lab name {lab} is held by another user (uid {})", peer.uid()))
-            .hint("choose another name with --lab"));
-    }
-    stream.set_read_timeout(Some(BUILD_TIMEOUT)).context(asking)?;
-    let (_, fds) = sys::receive_fds(stream.as_fd(), &mut [0]).context(asking)?;
+    let unanswered = |error| Error::failed(asking()).because(error).hint("`vpnlab lab down` ends it in any case");
+    let Some((mut stream, keeper)) = call(lab)? else { return Ok(None) };
+    stream.set_read_timeout(Some(ANSWER_TIMEOUT)).context(asking)?;
+    let (_, fds) = sys::receive_fds(stream.as_fd(), &mut [0]).map_err(unanswered)?;
     let mut text = String::new();
-    stream.read_to_string(&mut text).context(asking)?;
+    stream.read_to_string(&mut text).map_err(unanswered)?;
     let described: Described = serde_json::from_str(&text).context(asking)?;
     let mut fds = fds.into_iter();
     let (Some(user), Some(processes), Some(wires)) = (fds.next(), fds.next(), fds.next()) else {
         return Err(Error::failed(asking()).because("it sent no namespaces"));
     };
     let networks = Networks { hosts: fds.collect(), wires };
-    Ok(Some(Kept { keeper: Pid::from_raw(peer.pid()), user, processes, networks, topology: described.topology }))
+    Ok(Some(Kept { keeper, user, processes, networks, topology: described.topology }))
+}
+
+/// Connects to a lab's keeper; `None` where there is none.
+fn call(lab: &str) -> Result<Option<(UnixStream, Pid)>> {
+    let calling = || format!("cannot reach the keeper of lab {lab}");
+    let started = Instant::now();
+    let stream = loop {
+        let address = SocketAddr::from_abstract_name(socket_name(lab)).context(calling)?;
+        match UnixStream::connect_addr(&address) {
+            Ok(stream) => break stream,
+            Err(_) if !names().iter().any(|name| name == lab) => return Ok(None),
+            // The name is bound and nobody listens yet: somebody is bringing the lab up just now.
+            Err(_) if started.elapsed() < BUILD_TIMEOUT => thread::sleep(Duration::from_millis(5)),
+            Err(error) => return Err(Error::failed(calling()).because(error)),
+        }
+    };
+    let peer = getsockopt(&stream, PeerCredentials).context(calling)?;
+    if peer.uid() != getuid().as_raw() {
+        return Err(Error::failed(format!("the lab name {lab} is held by another user (uid {})", peer.uid()))
+            .hint("choose another name with --lab"));
+    }
+    Ok(Some((stream, Pid::from_raw(peer.pid()))))
+}
+
+/// Ends a lab whose keeper does not answer.
+pub fn abandon(lab: &str) -> Result<()> {
+    match call(lab)? {
+        Some((_, keeper)) => end(keeper),
+        None => Ok(()),
+    }
+}
+
+/// Kills a keeper, and returns when every process of its lab has ended.
+fn end(keeper: Pid) -> Result<()> {
+    let ending = || "cannot end the lab's keeper".to_string();
+    let watched = match sys::pidfd(keeper) {
+        Err(error) if error.raw_os_error() == Some(Errno::ESRCH as i32) => return Ok(()),
+        watched => watched.context(ending)?,
+    };
+    match kill(keeper, Signal::SIGKILL) {
+        Ok(()) | Err(Errno::ESRCH) => {}
+        Err(errno) => return Err(Error::failed(ending()).because(errno)),
+    }
+    // A process namespace's first process has ended when all others have (pid_namespaces(7)).
+    let mut ended = [PollFd::new(watched.as_fd(), PollFlags::POLLIN)];
+    poll(&mut ended, PollTimeout::NONE).context(ending)?;
+    Ok(())
 }
 
 /// Brings a lab up, and leaves its keeper running.
@@ -121,7 +157,9 @@ pub fn up(lab: &str, text: &str, topology: &Topology, step: u8, owner: Option<Ow
     match sys::fork().context(|| "cannot start the lab's keeper".into())? {
         ForkResult::Child => {
             drop(result);
-            let built = keeper(lab, text, topology, step, &door);
+            let kept: Vec<_> = [&door, &report].into_iter().chain(&owner).map(AsFd::as_fd).collect();
+            let closed = sys::close_all_but(&kept).context(|| "cannot close the caller's descriptors".into());
+            let built = closed.and_then(|()| keeper(lab, text, topology, step, &door));
             let (done, networks) = match built {
                 Ok(networks) => (Ok(()), Some(networks)),
                 Err(error) => (Err(error), None),
@@ -147,17 +185,9 @@ pub fn up(lab: &str, text: &str, topology: &Topology, step: u8, owner: Option<Ow
 ///
 /// The caller has joined the lab.
 pub fn down(keeper: Pid, networks: Networks) -> Result<()> {
-    let ending = || "cannot end the lab's keeper".to_string();
-    let watched = sys::pidfd(keeper).context(ending)?;
     processes::end_in(&networks.hosts, false)?;
     drop(networks);
-    match kill(keeper, Signal::SIGKILL) {
-        Ok(()) | Err(Errno::ESRCH) => {}
-        Err(errno) => return Err(Error::failed(ending()).because(errno)),
-    }
-    // A process namespace's first process has ended when all others have (pid_namespaces(7)).
-    let mut ended = [PollFd::new(watched.as_fd(), PollFlags::POLLIN)];
-    poll(&mut ended, PollTimeout::NONE).context(ending)?;
+    end(keeper)?;
     build::await_end()
 }
 

@@ -18,6 +18,8 @@ use std::time::{Duration, Instant};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::{Pid, getuid};
 
+pub mod terminal;
+
 /// How long anything may take that is expected to happen.
 pub const PATIENCE: Duration = Duration::from_secs(20);
 
@@ -116,8 +118,8 @@ fn private_root() -> Child {
         unshare.args(["--user", "--map-root-user"]);
     }
     // /etc is seen through an overlay: what is written there is written into a tmpfs.
-    let script = "set -e; mount -t tmpfs tmpfs /run; mkdir /run/up /run/work; \
-        mount -t overlay overlay -o lowerdir=/etc,upperdir=/run/up,workdir=/run/work /etc; \
+    let script = "set -e; umount -R /run/netns 2>/dev/null || true; mount -t tmpfs tmpfs /run; mkdir /run/up /run/work; \
+        mount -t overlay overlay -o lowerdir=/etc,upperdir=/run/up,workdir=/run/work /etc; rm -rf /etc/netns; \
         mount -t tmpfs tmpfs /run; ip link set lo up 2>/dev/null || true; echo ready; exec sleep infinity";
     unshare.args(["--mount", "--pid", "--net", "--fork", "--kill-child", "--mount-proc", "--", "sh", "-c", script]);
     let mut holder = unshare
@@ -273,8 +275,13 @@ impl Program {
         self.stderr.lock().unwrap().clone()
     }
 
+    /// The program's process: what `nsenter` started, where that was needed to be root.
     pub fn pid(&self) -> Pid {
-        Pid::from_raw(self.child.id() as i32)
+        let id = self.child.id();
+        let read = |file: &str| std::fs::read_to_string(format!("/proc/{id}/{file}")).unwrap_or_default();
+        let inner = || read(&format!("task/{id}/children")).split_whitespace().next()?.parse().ok();
+        let waits_for_another = read("comm").trim_end() == "nsenter";
+        Pid::from_raw(waits_for_another.then(inner).flatten().unwrap_or(id as i32))
     }
 
     /// Waits until the program has printed this, to either stream.

@@ -95,7 +95,9 @@ fn summary(args: &Ping, sent: u16, received: u16, errors: u16, took: Duration, t
         "{sent} packets transmitted, {received} received,{errors} {lost}% packet loss, time {}ms",
         if args.count == Some(1) { 0 } else { took.as_millis() }
     );
-    if !times.is_empty() {
+    if times.is_empty() {
+        println!();
+    } else {
         let count = times.len() as f64;
         let mean = times.iter().sum::<f64>() / count;
         let deviation = (times.iter().map(|time| (time - mean).powi(2)).sum::<f64>() / count).sqrt();

@@ -8,30 +8,81 @@ use nix::unistd::execvp;
 use crate::error::{Context, Error, Result};
 use crate::sys;
 
-/// Options of sudo(8) that take a value of their own.
-const WITH_VALUE: [&str; 9] = ["-u", "-g", "-p", "-C", "-D", "-h", "-r", "-t", "-T"];
+/// The options of sudo(8) that take a value, which may be the next word.
+const WITH_VALUE: &[u8] = b"aCcDghpRrTtUu";
+const LONG_WITH_VALUE: [&[u8]; 13] = [
+    b"--auth-type",
+    b"--chdir",
+    b"--chroot",
+    b"--close-from",
+    b"--command-timeout",
+    b"--group",
+    b"--host",
+    b"--login-class",
+    b"--other-user",
+    b"--prompt",
+    b"--role",
+    b"--type",
+    b"--user",
+];
+
+/// The options that do something without a command, which here is nothing to be done.
+const ALONE: &[u8] = b"vkKlV";
+const LONG_ALONE: [&[u8]; 5] = [b"--validate", b"--reset-timestamp", b"--remove-timestamp", b"--list", b"--version"];
 
 pub fn run(words: Vec<OsString>) -> Result<u8> {
-    let command = command(words)?;
+    let Some(command) = command(words)? else { return Ok(0) };
     let words: Vec<CString> = command
         .into_iter()
         .map(|word| CString::new(word.into_vec()))
         .collect::<Result<_, _>>()
         .context(|| "a word of the command holds a NUL byte".into())?;
     let Err(errno) = execvp(&words[0], &words);
-    Err(Error::failed(format!("sudo: cannot run {}", words[0].to_string_lossy())).because(errno))
+    Err(Error::failed(format!("sudo: cannot run {}", words[0].to_string_lossy())).because(std::io::Error::from(errno)))
 }
 
-/// Leaves out sudo's options, and sets the variables that stand before the command.
-fn command(words: Vec<OsString>) -> Result<Vec<OsString>> {
+/// What one option of sudo's means here.
+#[derive(Default)]
+struct Options {
+    /// The command is a line for the shell, or the shell itself.
+    shell: bool,
+    /// There is nothing to run.
+    alone: bool,
+    /// The next word is the option's value.
+    value_follows: bool,
+}
+
+impl Options {
+    /// Takes an option, or several behind one hyphen.
+    fn take(&mut self, word: &[u8]) {
+        if word.starts_with(b"--") {
+            self.shell |= [&b"--login"[..], b"--shell"].contains(&word);
+            self.alone |= LONG_ALONE.contains(&word);
+            self.value_follows = LONG_WITH_VALUE.contains(&word);
+            return;
+        }
+        for (place, letter) in word.iter().enumerate().skip(1) {
+            self.shell |= b"is".contains(letter);
+            self.alone |= ALONE.contains(letter);
+            if WITH_VALUE.contains(letter) {
+                self.value_follows = place + 1 == word.len();
+                return;
+            }
+        }
+    }
+}
+
+/// Leaves out sudo's options, and sets the variables that stand before the command; `None` where sudo runs none.
+fn command(words: Vec<OsString>) -> Result<Option<Vec<OsString>>> {
     let mut words = words.into_iter().peekable();
-    let mut shell = false;
+    let mut options = Options::default();
     while let Some(word) = words.next_if(|word| word.as_bytes().starts_with(b"-")) {
-        match word.to_str() {
-            Some("--") => break,
-            Some("-i" | "-s" | "--login" | "--shell") => shell = true,
-            Some(option) if WITH_VALUE.contains(&option) => drop(words.next()),
-            _ => {}
+        if word == "--" {
+            break;
+        }
+        options.take(word.as_bytes());
+        if std::mem::take(&mut options.value_follows) {
+            words.next();
         }
     }
     while let Some(assignment) = words.next_if(|word| word.as_bytes().contains(&b'=')) {
@@ -42,7 +93,7 @@ fn command(words: Vec<OsString>) -> Result<Vec<OsString>> {
             .context(|| format!("sudo: cannot set {name}"))?;
     }
     let mut command: Vec<OsString> = words.collect();
-    if shell {
+    if options.shell {
         let shell = std::env::var_os("SHELL").unwrap_or_else(|| "/bin/sh".into());
         command = match command.is_empty() {
             true => vec![shell],
@@ -50,8 +101,9 @@ fn command(words: Vec<OsString>) -> Result<Vec<OsString>> {
         };
     }
     match command.is_empty() {
+        true if options.alone => Ok(None),
         true => Err(Error::usage("sudo: what shall be run?").hint("usage: sudo COMMAND [ARGUMENT]...")),
-        false => Ok(command),
+        false => Ok(Some(command)),
     }
 }
 
@@ -61,7 +113,7 @@ mod tests {
 
     fn of(line: &str) -> Vec<String> {
         let words = line.split(' ').map(OsString::from).collect();
-        command(words).unwrap().into_iter().map(|word| word.into_string().unwrap()).collect()
+        command(words).unwrap().unwrap().into_iter().map(|word| word.into_string().unwrap()).collect()
     }
 
     #[test]
@@ -69,6 +121,15 @@ mod tests {
         assert_eq!(of("sysctl -w net.ipv4.ip_forward=1"), ["sysctl", "-w", "net.ipv4.ip_forward=1"]);
         assert_eq!(of("-E -u root python3 tun.py -u"), ["python3", "tun.py", "-u"]);
         assert_eq!(of("-- -odd"), ["-odd"]);
+        assert_eq!(of("-uroot ls"), ["ls"]);
+        assert_eq!(of("-nu root -- ls -u"), ["ls", "-u"]);
+        assert_eq!(of("--user root --chdir=/tmp ls"), ["ls"]);
+    }
+
+    #[test]
+    fn what_sudo_does_without_a_command_is_nothing_here() {
+        assert!(command(vec!["-v".into()]).unwrap().is_none());
+        assert!(command(vec!["-n".into(), "--list".into()]).unwrap().is_none());
     }
 
     #[test]

@@ -5,7 +5,6 @@
 //! binds over `/etc`, and `/run/vpnlab/LAB.toml`, the topology.
 
 use std::fs::{self, File};
-use std::io;
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::path::{Path, PathBuf};
 use std::thread;
@@ -25,21 +24,18 @@ use crate::lab::{names, namespace, processes};
 use crate::net::Net;
 use crate::topology::{Topology, WIRES};
 
+mod files;
+
+use files::{ETC, NAMESPACES, STATE, files_in, is_empty_file, remove, state_file};
+
 /// How long to wait for another command that builds or ends a lab.
 const LOCK_TIMEOUT: Duration = Duration::from_secs(30);
-
-const NAMESPACES: &str = "/run/netns";
-const ETC: &str = "/etc/netns";
-const STATE: &str = "/run/vpnlab";
 
 /// The name of the lab whose hosts are named as they are in the topology.
 pub const DEFAULT: &str = "default";
 
 /// How the first line of the state file begins where the lab depends on a process: its id and start time follow.
 const OWNER: &str = "# owner ";
-
-/// The directories that `ip netns` shares with us; removed with the last lab if we made them and nobody else uses them.
-const SHARED: [&str; 2] = [NAMESPACES, ETC];
 
 /// The namespace of a lab's host: `useru`, or `NAME-useru` in a lab with a name of its own.
 pub fn namespace_name(lab: &str, host: &str) -> String {
@@ -131,7 +127,10 @@ pub fn find(lab: &str) -> Result<Found> {
 pub fn up(lab: &str, text: &str, topology: &Topology, step: u8, owner: Option<Owner>) -> Result<()> {
     for name in places(topology) {
         let file = path(lab, name);
-        if file.exists() {
+        if is_ours(&file, lab) {
+            // What is left of a lab whose state file somebody removed.
+            down(lab)?;
+        } else if file.exists() {
             return Err(Error::failed(format!("{} is there already, and vpnlab did not make it", file.display()))
                 .hint(
                     "choose another name with --lab, or remove it: ip netns del ".to_string()
@@ -139,10 +138,10 @@ pub fn up(lab: &str, text: &str, topology: &Topology, step: u8, owner: Option<Ow
                 ));
         }
     }
-    prepare_shared().context(|| format!("cannot prepare {NAMESPACES}"))?;
     let state = owner.map(|owner| format!("{OWNER}{} {}\n", owner.pid, owner.started)).unwrap_or_default() + text;
-    fs::write(state_file(lab), state).context(|| format!("cannot write {}", state_file(lab).display()))?;
-    let built = create(lab, topology, step);
+    let built = files::prepare_shared()
+        .and_then(|()| files::write_state(lab, &state))
+        .and_then(|()| create(lab, topology, step));
     if built.is_err() {
         down(lab)?;
     }
@@ -157,7 +156,7 @@ fn create(lab: &str, topology: &Topology, step: u8) -> Result<()> {
     let Some(wires) = made.pop() else { return Err(Error::failed("the topology has no hosts")) };
     for host in &topology.hosts {
         let directory = Path::new(ETC).join(namespace_name(lab, &host.name));
-        write_names(&directory, lab, &names::files(topology, host))?;
+        files::write_names(&directory, lab, &names::files(topology, host))?;
     }
     build::build(topology, &Networks { hosts: made, wires }, &Marks(lab), step)
 }
@@ -203,16 +202,18 @@ pub fn down(lab: &str) -> Result<bool> {
         remove(&file)?;
         drop(network);
     }
-    if let Some(wires) = wires {
-        namespace::inside(&wires, build::await_end)?;
-    }
-    for directory in files_in(ETC) {
-        remove_names(&directory, lab)?;
+    let directory = |host: &crate::topology::Host| Path::new(ETC).join(namespace_name(lab, &host.name));
+    let directories: Vec<_> = topology.iter().flat_map(|topology| topology.hosts.iter().map(directory)).collect();
+    for path in files_in(ETC) {
+        files::remove_names(&path, lab, directories.contains(&path))?;
     }
     if text.is_some() {
         remove(&state)?;
     }
-    tidy_shared().context(|| format!("cannot tidy {STATE}"))?;
+    files::tidy_shared().context(|| format!("cannot tidy {STATE}"))?;
+    if let Some(wires) = wires {
+        namespace::inside(&wires, build::await_end)?;
+    }
     Ok(found)
 }
 
@@ -225,8 +226,15 @@ fn path(lab: &str, name: &str) -> PathBuf {
     Path::new(NAMESPACES).join(namespace_name(lab, name))
 }
 
-fn state_file(lab: &str) -> PathBuf {
-    Path::new(STATE).join(lab).with_extension("toml")
+/// Whether a file is the name of a namespace of this lab.
+fn is_ours(file: &Path, lab: &str) -> bool {
+    namespace::open(file).is_ok_and(|network| is_marked(&network, lab))
+}
+
+/// The mark of the calling thread's own network namespace, where that is a host of a lab.
+pub fn own_mark() -> Result<Option<String>> {
+    let alias = Net::open(Level::Debug)?.link("lo")?.and_then(|lo| lo.alias);
+    Ok(alias.filter(|alias| alias.starts_with(Marks::BEGIN)))
 }
 
 /// Whether a namespace bears this lab's mark.
@@ -234,103 +242,4 @@ fn is_marked(network: &impl AsFd, lab: &str) -> bool {
     let prefix = Marks(lab).of("");
     let alias = || namespace::inside(network, || Net::open(Level::Debug)?.link("lo"));
     matches!(alias(), Ok(Some(lo)) if lo.alias.as_deref().is_some_and(|alias| alias.starts_with(&prefix)))
-}
-
-/// The line that says whose a file under `/etc/netns` is.
-fn signature(lab: &str) -> String {
-    format!("# made by vpnlab for lab {lab}; `vpnlab lab down` removes it\n")
-}
-
-fn write_names(directory: &Path, lab: &str, files: &[(&str, String)]) -> Result<()> {
-    let failed = || format!("cannot write {}", directory.display());
-    fs::create_dir_all(directory).context(failed)?;
-    for (name, text) in files {
-        let file = directory.join(name);
-        if file.exists() && !is_signed(&file, lab) {
-            return Err(Error::failed(format!("{} is there already, and vpnlab did not make it", file.display()))
-                .hint("choose another name with --lab, or remove it"));
-        }
-        fs::write(&file, signature(lab) + text).context(failed)?;
-    }
-    Ok(())
-}
-
-/// Removes from a directory under `/etc/netns` what this lab wrote there, and the directory if that was all.
-fn remove_names(directory: &Path, lab: &str) -> Result<()> {
-    let ours: Vec<_> = files_in(directory).into_iter().filter(|file| is_signed(file, lab)).collect();
-    if ours.is_empty() {
-        return Ok(());
-    }
-    for file in ours {
-        remove(&file)?;
-    }
-    match fs::remove_dir(directory) {
-        Err(error) if error.kind() != io::ErrorKind::DirectoryNotEmpty => {
-            Err(Error::failed(format!("cannot remove {}", directory.display())).because(error))
-        }
-        _ => Ok(()),
-    }
-}
-
-fn is_signed(file: &Path, lab: &str) -> bool {
-    fs::read_to_string(file).is_ok_and(|text| text.starts_with(&signature(lab)))
-}
-
-fn is_empty_file(file: &Path) -> bool {
-    fs::metadata(file).is_ok_and(|metadata| metadata.is_file() && metadata.len() == 0)
-}
-
-fn remove(file: &Path) -> Result<()> {
-    fs::remove_file(file).context(|| format!("cannot remove {}", file.display()))
-}
-
-fn files_in(directory: impl AsRef<Path>) -> Vec<PathBuf> {
-    fs::read_dir(directory).into_iter().flatten().flatten().map(|entry| entry.path()).collect()
-}
-
-/// Makes the directories that `ip netns` would make, and notes which of them were not there.
-fn prepare_shared() -> io::Result<()> {
-    fs::create_dir_all(STATE)?;
-    for directory in SHARED {
-        if !Path::new(directory).exists() {
-            fs::write(note(directory), "")?;
-            fs::create_dir(directory)?;
-        }
-    }
-    // As ip(8): namespaces named here are seen in every mount namespace that shares /run.
-    let nothing: Option<&str> = None;
-    let share = || mount(nothing, NAMESPACES, nothing, MsFlags::MS_SHARED | MsFlags::MS_REC, nothing);
-    if share().is_err() {
-        mount(Some(NAMESPACES), NAMESPACES, nothing, MsFlags::MS_BIND | MsFlags::MS_REC, nothing)?;
-        share()?;
-    }
-    Ok(())
-}
-
-/// Undoes [`prepare_shared`] when no lab is left.
-fn tidy_shared() -> io::Result<()> {
-    if !names().is_empty() || !Path::new(STATE).exists() {
-        return Ok(());
-    }
-    for directory in SHARED {
-        let note = note(directory);
-        if !note.exists() {
-            continue;
-        }
-        if files_in(directory).is_empty() {
-            // It is no mount point where `ip netns` never was; then this fails, and nothing is lost.
-            let _ = umount2(directory, MntFlags::MNT_DETACH);
-            fs::remove_dir(directory)?;
-        }
-        fs::remove_file(note)?;
-    }
-    match fs::remove_dir(STATE) {
-        Err(error) if error.kind() != io::ErrorKind::DirectoryNotEmpty => Err(error),
-        _ => Ok(()),
-    }
-}
-
-/// The file that says that we made a shared directory.
-fn note(directory: &str) -> PathBuf {
-    Path::new(STATE).join(format!("made{}", directory.replace('/', "-")))
 }

@@ -1,0 +1,143 @@
+//! Empties used namespaces, so that the lab can be wired anew in them: the first half of `lab reset`.
+//!
+//! What a student may have changed is many things, so this does not list them: settings and routing rules are made
+//! those of a namespace that was made a moment ago, and links, routes and firewall rules are all deleted.
+
+use std::os::fd::{AsFd, OwnedFd};
+
+use futures_util::TryStreamExt;
+use log::{Level, debug};
+use netlink_packet_route::route::RouteProtocol;
+use netlink_packet_route::rule::RuleMessage;
+use nix::sched::CloneFlags;
+use rtnetlink::{IpVersion, LinkMessageBuilder, LinkUnspec, RouteMessageBuilder};
+
+use crate::error::{Context, Error, Result};
+use crate::lab::build::{Networks, WIRES_GROUP};
+use crate::lab::{namespace, reject, sysctl};
+use crate::net::{self, Net};
+
+/// Takes everything out of a lab's namespaces.
+pub fn clear(networks: &Networks) -> Result<()> {
+    delete_wires(&networks.wires)?;
+    let fresh = Fresh::observe()?;
+    for network in &networks.hosts {
+        namespace::inside(network, || {
+            let net = Net::open(Level::Debug)?;
+            delete_links(&net)?;
+            empty_loopback(&net)?;
+            delete_routes(&net)?;
+            restore_rules(&net, &fresh.rules)?;
+            reject::flush()?;
+            sysctl::restore(&fresh.settings)
+        })?;
+    }
+    Ok(())
+}
+
+/// What a namespace has from its birth.
+struct Fresh {
+    settings: Vec<sysctl::Setting>,
+    rules: Vec<RuleMessage>,
+}
+
+impl Fresh {
+    /// Makes a namespace, looks at it, and lets it go.
+    fn observe() -> Result<Self> {
+        let home = namespace::own("net")?;
+        let fresh = namespace::new_network().and_then(|_| {
+            let rules = rules(&Net::open(Level::Debug)?)?;
+            Ok(Self { settings: sysctl::all()?, rules })
+        });
+        namespace::enter(home.as_fd(), CloneFlags::CLONE_NEWNET)?;
+        fresh
+    }
+}
+
+/// Deletes the bridges and their ports.
+fn delete_wires(wires: &OwnedFd) -> Result<()> {
+    namespace::inside(wires, || {
+        // They are a group, and with a port its other end goes: one request, one wait in the kernel, instead of one for
+        // each link.
+        let all = LinkMessageBuilder::<LinkUnspec>::default().link_group(WIRES_GROUP).build();
+        let deleted = Net::open(Level::Debug)?.run(async |handle| handle.link().del_with_message(all).execute().await);
+        match deleted.map_err(net::os_error) {
+            Err(error) if error.raw_os_error() != Some(nix::libc::ENODEV) => {
+                Err(Error::failed("cannot take the lab's wires down").because(error))
+            }
+            _ => Ok(()),
+        }
+    })
+}
+
+fn delete_links(net: &Net) -> Result<()> {
+    for link in net.links()?.iter().filter(|link| link.name != "lo") {
+        // The other end of a veth pair has gone with the first.
+        match net.delete_link(link) {
+            Err(error) if net.link(&link.name)?.is_some() => return Err(error),
+            _ => {}
+        }
+    }
+    Ok(())
+}
+
+/// Takes from `lo` what was added to it, and leaves it down: once up again, it has its own addresses (RFC 1122,
+/// section 3.2.1.3; `inetdev_event()`).
+fn empty_loopback(net: &Net) -> Result<()> {
+    for address in net.addresses("lo")?.into_iter().filter(|address| !address.addr().is_loopback()) {
+        net.delete_address("lo", address)?;
+    }
+    debug!("ip link set dev lo down");
+    let down = LinkUnspec::new_with_name("lo").down().build();
+    let done = net.run(async |handle| handle.link().set(down).execute().await);
+    done.map_err(net::os_error).context(|| "cannot bring lo down".into())
+}
+
+/// Deletes the routes that depend on no link (`blackhole`, `unreachable`, ...), in every table.
+fn delete_routes(net: &Net) -> Result<()> {
+    let lists = [
+        RouteMessageBuilder::<std::net::Ipv4Addr>::new().build(),
+        RouteMessageBuilder::<std::net::Ipv6Addr>::new().build(),
+    ];
+    for list in lists {
+        let routes = net.run(async |handle| handle.route().get(list).execute().try_collect::<Vec<_>>().await);
+        let routes = routes.map_err(net::os_error).context(|| "cannot list the routes".into())?;
+        for route in routes.into_iter().filter(|route| route.header.protocol != RouteProtocol::Kernel) {
+            debug!("ip route del {:?}", route.attributes);
+            let done = net.run(async |handle| handle.route().del(route).execute().await);
+            done.map_err(net::os_error).context(|| "cannot delete a route".into())?;
+        }
+    }
+    Ok(())
+}
+
+/// The routing rules of a namespace, as `ip rule` and `ip -6 rule` show them.
+fn rules(net: &Net) -> Result<Vec<RuleMessage>> {
+    let mut rules = Vec::new();
+    for version in [IpVersion::V4, IpVersion::V6] {
+        let list = net.run(async |handle| handle.rule().get(version).execute().try_collect::<Vec<_>>().await);
+        rules.extend(list.map_err(net::os_error).context(|| "cannot list the routing rules".into())?);
+    }
+    Ok(rules)
+}
+
+/// Makes a namespace's routing rules these.
+fn restore_rules(net: &Net, wanted: &[RuleMessage]) -> Result<()> {
+    let changing = || "cannot restore the routing rules".to_string();
+    let found = rules(net)?;
+    for rule in found.iter().filter(|rule| !wanted.contains(rule)) {
+        debug!("ip rule del {:?}", rule.attributes);
+        let done = net.run(async |handle| handle.rule().del(rule.clone()).execute().await);
+        done.map_err(net::os_error).context(changing)?;
+    }
+    for rule in wanted.iter().filter(|rule| !found.contains(rule)) {
+        debug!("ip rule add {:?}", rule.attributes);
+        let done = net.run(async |handle| {
+            let mut request = handle.rule().add();
+            *request.message_mut() = rule.clone();
+            request.execute().await
+        });
+        done.map_err(net::os_error).context(changing)?;
+    }
+    Ok(())
+}

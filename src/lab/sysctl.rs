@@ -1,0 +1,68 @@
+//! The settings of a network namespace under /proc/sys/net (sysctl(8)): read all of them, put them back.
+
+use std::fs;
+use std::io;
+use std::path::{Path, PathBuf};
+
+use log::debug;
+
+use crate::error::{Context, Error, Result};
+
+const SETTINGS: &str = "/proc/sys/net";
+
+/// A setting, and its value.
+pub struct Setting {
+    path: PathBuf,
+    value: String,
+}
+
+/// All settings of the calling thread's network namespace that can be read.
+pub fn all() -> Result<Vec<Setting>> {
+    let mut found = Vec::new();
+    collect(Path::new(SETTINGS), &mut found).context(|| format!("cannot read {SETTINGS}"))?;
+    // `conf/all` before `conf/default` and `conf/lo`: a value that is written to it goes to the others, too.
+    found.sort_by(|one: &Setting, other| one.path.cmp(&other.path));
+    Ok(found)
+}
+
+fn collect(directory: &Path, found: &mut Vec<Setting>) -> io::Result<()> {
+    for entry in fs::read_dir(directory)? {
+        let entry = entry?;
+        if entry.file_type()?.is_dir() {
+            collect(&entry.path(), found)?;
+        } else if let Ok(value) = fs::read_to_string(entry.path()) {
+            // Some can only be written, and some have no value yet.
+            found.push(Setting { path: entry.path(), value });
+        }
+    }
+    Ok(())
+}
+
+/// Gives the calling thread's network namespace these settings.
+pub fn restore(settings: &[Setting]) -> Result<()> {
+    for Setting { path, value } in settings {
+        if fs::read_to_string(path).is_ok_and(|now| now != *value) {
+            write(path, value)?;
+        }
+    }
+    Ok(())
+}
+
+/// Sets one setting of the calling thread's network namespace, if it has another value.
+pub fn set(name: &str, value: &str) -> Result<()> {
+    let path = Path::new("/proc/sys").join(name.replace('.', "/"));
+    // Reading is cheap; writing ip_forward walks all interfaces and flushes caches (ip-sysctl.rst).
+    match fs::read_to_string(&path) {
+        Ok(now) if now.trim() == value => Ok(()),
+        _ => write(&path, value),
+    }
+}
+
+fn write(path: &Path, value: &str) -> Result<()> {
+    let name = path.strip_prefix("/proc/sys").unwrap_or(path).display().to_string().replace('/', ".");
+    debug!("sysctl -w {name}='{}'", value.trim());
+    fs::write(path, value).map_err(|error| {
+        let error = Error::environment(format!("cannot set {name}")).because(error);
+        error.hint("is /proc/sys mounted read-only, as in a container?")
+    })
+}
