@@ -2,40 +2,49 @@
 //!
 //! Up to [`LINES_A_SECOND`] packets a second are shown. What exceeds that is counted, and shown as one line a second
 //! until the traffic is slow enough again: a fast tunnel neither floods a terminal nor waits for one. A line that is
-//! not shown is not even put together. The log file, where there is one, gets the same lines.
+//! not shown is not even put together, and a packet costs no look at a clock: a timer ends the seconds. The log file,
+//! where there is one, gets the same lines.
 
 use std::fmt::Write as _;
 use std::io::{self, Write};
-use std::os::fd::AsFd;
+use std::os::fd::{AsFd, BorrowedFd};
 use std::time::Duration;
 
 use log::{info, warn};
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use nix::sys::timerfd::{ClockId, Expiration, TimerFd, TimerFlags, TimerSetTimeFlags};
 
-use crate::clock::now;
 use crate::counts::Tally;
+use crate::error::{Context, Result};
 use crate::link::Batch;
 use crate::logging;
 
 /// How many packets a second are shown.
 pub const LINES_A_SECOND: u64 = 20;
 
-const SECOND: Duration = Duration::from_secs(1);
-
-/// Shows packets on stdout, and knows when enough were handled.
+/// Shows packets on stdout, and knows when enough were handled. Readable (select(2)) when a second is over; then
+/// [`Lines::next_second`] is due.
 #[derive(Debug)]
 pub struct Lines {
     limit: Option<u64>,
     handled: u64,
     budget: Budget,
+    timer: TimerFd,
+    running: bool,
     broken: bool,
     closed: bool,
 }
 
 impl Lines {
     /// Lines for a step that ends after `limit` packets, or never.
-    pub fn new(limit: Option<u64>) -> Self {
-        Self { limit, handled: 0, budget: Budget::new(now()), broken: false, closed: false }
+    ///
+    /// # Errors
+    /// The kernel has no timer left to give.
+    pub fn new(limit: Option<u64>) -> Result<Self> {
+        let flags = TimerFlags::TFD_CLOEXEC | TimerFlags::TFD_NONBLOCK;
+        let timer = TimerFd::new(ClockId::CLOCK_MONOTONIC, flags).context(|| "cannot create a timer".into())?;
+        let budget = Budget::default();
+        Ok(Self { limit, handled: 0, budget, timer, running: false, broken: false, closed: false })
     }
 
     /// Prints a line that belongs to no packet.
@@ -47,7 +56,9 @@ impl Lines {
     /// Handles one packet of this many bytes; `line` is asked for what to show only if it is shown.
     pub fn packet(&mut self, bytes: usize, line: impl FnOnce() -> String) {
         self.handled += 1;
-        self.turn(now());
+        if !self.running {
+            self.start();
+        }
         // A reader that stalls, as `less` does, must not stall the tunnel: its lines are counted instead.
         if self.budget.allows() && can_take_a_line() {
             self.budget.shown += 1;
@@ -62,15 +73,15 @@ impl Lines {
         packets.iter().for_each(|packet| self.packet(packet.len(), || line(packet)));
     }
 
-    /// Shows the count of packets that were not shown, when their second is over; else says how long to wait for that.
-    /// This is the timeout of `select`: `None` when there is nothing to be shown later.
-    pub fn due(&mut self) -> Option<Duration> {
-        if self.budget.held.packets == 0 {
-            return None;
+    /// Shows the count of the packets that were not shown in the second that is over, and begins the next one.
+    pub fn next_second(&mut self) {
+        let _ = self.timer.wait();
+        let second = self.budget.next_second();
+        self.report(second.held);
+        // Nothing happens any more: the timer need not wake the program before something does.
+        if second.packets() == 0 && self.timer.unset().is_ok() {
+            self.running = false;
         }
-        let now = now();
-        self.turn(now);
-        (self.budget.held.packets > 0).then(|| self.budget.remaining(now))
     }
 
     /// Whether as many packets were handled as the user asked for.
@@ -83,10 +94,11 @@ impl Lines {
         self.closed
     }
 
-    /// Begins a new second if it is time, and shows what the last one counted.
-    fn turn(&mut self, now: Duration) {
-        if let Some(held) = self.budget.turn(now) {
-            self.report(held);
+    fn start(&mut self) {
+        self.running = true;
+        let second = Expiration::Interval(Duration::from_secs(1).into());
+        if let Err(error) = self.timer.set(second, TimerSetTimeFlags::empty()) {
+            warn!("no more than {LINES_A_SECOND} packets can be shown: {}", error.desc());
         }
     }
 
@@ -122,39 +134,33 @@ impl Drop for Lines {
     }
 }
 
-/// What the current second has shown and held back.
-#[derive(Debug)]
+impl AsFd for Lines {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.timer.as_fd()
+    }
+}
+
+/// What a second has shown and held back.
+#[derive(Debug, Default)]
 struct Budget {
-    since: Duration,
     shown: u64,
     held: Tally,
     flooded: bool,
 }
 
 impl Budget {
-    fn new(now: Duration) -> Self {
-        Self { since: now, shown: 0, held: Tally::default(), flooded: false }
-    }
-
     fn allows(&self) -> bool {
         !self.flooded && self.shown < LINES_A_SECOND
     }
 
-    /// Begins a new second if the current one is over; returns what that held back. After a second with more packets
-    /// than lines the next one shows only its count.
-    fn turn(&mut self, now: Duration) -> Option<Tally> {
-        if now.saturating_sub(self.since) < SECOND {
-            return None;
-        }
-        let held = self.held;
-        let quiet = now.saturating_sub(self.since) >= 2 * SECOND;
-        let flooded = self.shown + held.packets > LINES_A_SECOND && !quiet;
-        *self = Self { flooded, ..Self::new(now) };
-        Some(held)
+    fn packets(&self) -> u64 {
+        self.shown + self.held.packets
     }
 
-    fn remaining(&self, now: Duration) -> Duration {
-        (self.since + SECOND).saturating_sub(now)
+    /// Ends the second, and returns it. After one with more packets than lines, the next shows only its count.
+    fn next_second(&mut self) -> Self {
+        let flooded = self.packets() > LINES_A_SECOND;
+        std::mem::replace(self, Self { flooded, ..Self::default() })
     }
 }
 
@@ -169,45 +175,46 @@ fn can_take_a_line() -> bool {
 mod tests {
     use super::*;
 
-    /// Sends packets at these milliseconds, and collects how many were shown and each count that was reported.
-    fn flow(times: impl IntoIterator<Item = u64>) -> (u64, Vec<u64>) {
-        let mut budget = Budget::new(Duration::ZERO);
-        let (mut shown, mut reports) = (0, Vec::new());
-        for time in times {
-            if let Some(held) = budget.turn(Duration::from_millis(time)) {
-                reports.push(held.packets);
+    /// Sends this many packets in each second; returns for each how many were shown and how many held back.
+    fn flow<const N: usize>(seconds: [u64; N]) -> [(u64, u64); N] {
+        let mut budget = Budget::default();
+        seconds.map(|packets| {
+            for _ in 0..packets {
+                match budget.allows() {
+                    true => budget.shown += 1,
+                    false => budget.held.add(1),
+                }
             }
-            if budget.allows() {
-                budget.shown += 1;
-                shown += 1;
-            } else {
-                budget.held.add(1);
-            }
-        }
-        (shown, reports)
+            let second = budget.next_second();
+            (second.shown, second.held.packets)
+        })
     }
 
     #[test]
     fn a_slow_flow_is_shown_whole() {
-        assert_eq!(flow((0..10).map(|packet| packet * 100)), (10, vec![]));
-        assert_eq!(flow((0..3).map(|packet| packet * 1000)), (3, vec![0, 0]));
+        assert_eq!(flow([10, 0, 20, 1]), [(10, 0), (0, 0), (20, 0), (1, 0)]);
     }
 
     #[test]
     fn a_fast_flow_is_shown_by_its_first_lines_and_then_counted() {
-        assert_eq!(flow(0..3001), (20, vec![980, 1000, 1000]));
+        assert_eq!(flow([1000, 1000, 1000]), [(20, 980), (0, 1000), (0, 1000)]);
     }
 
     #[test]
     fn a_flow_that_becomes_slow_is_shown_again() {
-        let slow = [1500, 2500, 2600];
-        assert_eq!(flow((0..1000).chain(slow)), (22, vec![980, 1]));
+        assert_eq!(flow([1000, 1, 2]), [(20, 980), (0, 1), (2, 0)]);
     }
 
     #[test]
-    fn the_next_report_is_due_when_the_second_is_over() {
-        let budget = Budget::new(Duration::from_millis(300));
-        assert_eq!(budget.remaining(Duration::from_millis(1000)), Duration::from_millis(300));
-        assert_eq!(budget.remaining(Duration::from_millis(9000)), Duration::ZERO);
+    fn the_timer_runs_only_while_packets_come() {
+        let mut lines = Lines::new(None).unwrap();
+        assert!(!lines.running);
+        lines.budget.flooded = true;
+        lines.packet(1, || unreachable!("a flood is not shown"));
+        assert!(lines.running);
+        lines.next_second();
+        assert!(lines.running);
+        lines.next_second();
+        assert!(!lines.running);
     }
 }

@@ -4,28 +4,24 @@
 //! Ctrl-C without ever turning in circles.
 
 use std::os::fd::{AsRawFd, BorrowedFd, RawFd};
-use std::time::Duration;
 
 use nix::errno::Errno;
 use nix::sys::select::{FD_SETSIZE, FdSet, select};
-use nix::sys::time::{TimeVal, TimeValLike};
 
 use crate::error::{Context, Error, Result};
 
-/// Blocks until at least one of `fds` is readable, and says of each whether it is. All are `false` when `timeout`
-/// passed first; without a timeout it waits for ever. A descriptor in trouble counts as readable: reading it says why.
+/// Blocks until at least one of `fds` is readable, and says of each whether it is. A descriptor in trouble counts as
+/// readable: reading it says why.
 ///
 /// # Errors
 /// A descriptor is numbered [`FD_SETSIZE`] or higher, which select(2) cannot express.
-pub fn readable<const N: usize>(fds: [BorrowedFd<'_>; N], timeout: Option<Duration>) -> Result<[bool; N]> {
+pub fn readable<const N: usize>(fds: [BorrowedFd<'_>; N]) -> Result<[bool; N]> {
     let highest = fds.iter().map(AsRawFd::as_raw_fd).max().unwrap_or(-1);
     expressible(highest)?;
     loop {
         let mut ready = FdSet::new();
         fds.iter().for_each(|fd| ready.insert(*fd));
-        // Linux overwrites the timeout with what is left of it (select(2), VERSIONS), so each round has its own.
-        let mut limit = timeout.map(|time| TimeVal::microseconds(time.as_micros().try_into().unwrap_or(i64::MAX)));
-        match select(highest + 1, &mut ready, None, None, limit.as_mut()) {
+        match select(highest + 1, &mut ready, None, None, None) {
             Ok(_) => return Ok(fds.map(|fd| ready.contains(fd))),
             Err(Errno::EINTR) => {}
             Err(error) => return Err(error).context(|| "select failed".into()),
@@ -55,20 +51,14 @@ mod tests {
         let (first, _keep) = pipe().unwrap();
         let (second, writer) = pipe().unwrap();
         write(&writer, b"x").unwrap();
-        assert_eq!(readable([first.as_fd(), second.as_fd()], None).unwrap(), [false, true]);
-    }
-
-    #[test]
-    fn nothing_is_readable_when_the_time_is_over() {
-        let (idle, _keep) = pipe().unwrap();
-        assert_eq!(readable([idle.as_fd()], Some(Duration::from_millis(1))).unwrap(), [false]);
+        assert_eq!(readable([first.as_fd(), second.as_fd()]).unwrap(), [false, true]);
     }
 
     #[test]
     fn the_end_of_a_pipe_is_readable() {
         let (reader, writer) = pipe().unwrap();
         drop(writer);
-        assert_eq!(readable([reader.as_fd()], None).unwrap(), [true]);
+        assert_eq!(readable([reader.as_fd()]).unwrap(), [true]);
     }
 
     #[test]

@@ -321,7 +321,7 @@ mod tests {
 
     /// Receives until something was counted as received or dropped.
     fn receive(link: &mut UdpLink, batch: &mut Batch) {
-        while crate::select::readable([link.as_fd()], Some(std::time::Duration::from_secs(5))).unwrap() != [true] {}
+        crate::select::readable([link.as_fd()]).unwrap();
         link.recv(batch).unwrap();
     }
 

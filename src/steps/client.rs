@@ -34,10 +34,10 @@ pub fn run(args: &ClientArgs) -> Result<()> {
     let mut net = UdpLink::to_server(server)?;
 
     let mut packets = Batch::new();
-    let mut lines = Lines::new(args.tun.count);
+    let mut lines = Lines::new(args.tun.count)?;
     while !lines.done() {
-        let [from_tun, changed, stopped] =
-            select::readable([tun.as_fd(), interface.as_fd(), stop.as_fd()], lines.due())?;
+        let [from_tun, changed, second_over, stopped] =
+            select::readable([tun.as_fd(), interface.as_fd(), lines.as_fd(), stop.as_fd()])?;
         if from_tun {
             // The whole packet, header included, becomes the payload of a datagram.
             tun.recv(&mut packets)?;
@@ -46,6 +46,9 @@ pub fn run(args: &ClientArgs) -> Result<()> {
         }
         if changed {
             interface.restore()?;
+        }
+        if second_over {
+            lines.next_second();
         }
         if stopped {
             break;

@@ -34,10 +34,10 @@ pub fn run(args: &ServerArgs) -> Result<()> {
     let mut tun = TunLink::new(tun, interface.addresses());
 
     let mut packets = Batch::new();
-    let mut lines = Lines::new(args.tun.count);
+    let mut lines = Lines::new(args.tun.count)?;
     while !lines.done() {
-        let [from_net, changed, stopped] =
-            select::readable([net.as_fd(), interface.as_fd(), stop.as_fd()], lines.due())?;
+        let [from_net, changed, second_over, stopped] =
+            select::readable([net.as_fd(), interface.as_fd(), lines.as_fd(), stop.as_fd()])?;
         if from_net {
             // The payload of a datagram is a whole packet; the outer headers are gone already.
             net.recv(&mut packets)?;
@@ -49,6 +49,9 @@ pub fn run(args: &ServerArgs) -> Result<()> {
         }
         if changed {
             interface.restore()?;
+        }
+        if second_over {
+            lines.next_second();
         }
         if stopped {
             break;

@@ -34,10 +34,10 @@ pub fn run(args: &TunPingArgs) -> Result<()> {
     let mut responder = Responder::new(interface.addresses().collect(), mtu);
 
     let (mut packets, mut replies) = (Batch::new(), Batch::new());
-    let mut lines = Lines::new(args.tun.count);
+    let mut lines = Lines::new(args.tun.count)?;
     while !lines.done() && !lines.closed() {
-        let [from_tun, changed, stopped] =
-            select::readable([tun.as_fd(), interface.as_fd(), stop.as_fd()], lines.due())?;
+        let [from_tun, changed, second_over, stopped] =
+            select::readable([tun.as_fd(), interface.as_fd(), lines.as_fd(), stop.as_fd()])?;
         if from_tun {
             tun.recv(&mut packets)?;
             replies.clear();
@@ -50,6 +50,9 @@ pub fn run(args: &TunPingArgs) -> Result<()> {
         }
         if changed {
             interface.restore()?;
+        }
+        if second_over {
+            lines.next_second();
         }
         if stopped {
             break;

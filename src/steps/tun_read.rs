@@ -40,10 +40,10 @@ pub fn run(args: &TunReadArgs) -> Result<()> {
     let mut tun = TunLink::new(tun, interface.addresses());
 
     let (mut packets, mut replies) = (Batch::new(), Batch::new());
-    let mut lines = Lines::new(args.tun.count);
+    let mut lines = Lines::new(args.tun.count)?;
     while !lines.done() && !lines.closed() {
-        let [from_tun, changed, stopped] =
-            select::readable([tun.as_fd(), interface.as_fd(), stop.as_fd()], lines.due())?;
+        let [from_tun, changed, second_over, stopped] =
+            select::readable([tun.as_fd(), interface.as_fd(), lines.as_fd(), stop.as_fd()])?;
         if from_tun {
             // What is read is one IP packet: a bunch of bytes, the first of them its IP header.
             tun.recv(&mut packets)?;
@@ -61,6 +61,9 @@ pub fn run(args: &TunReadArgs) -> Result<()> {
         }
         if changed {
             interface.restore()?;
+        }
+        if second_over {
+            lines.next_second();
         }
         if stopped {
             break;

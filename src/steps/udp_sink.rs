@@ -33,7 +33,7 @@ pub struct UdpSinkArgs {
 /// Shows from where each datagram came, and between whom the packet inside it is.
 pub fn run(args: &UdpSinkArgs) -> Result<()> {
     let stop = Signals::block()?;
-    let mut lines = Lines::new(args.count);
+    let mut lines = Lines::new(args.count)?;
 
     // Any datagram that reaches our port is ours, whoever sent it: no root needed, no connection either.
     let socket = bind(options::listening_address(args.bind, args.port))?;
@@ -44,7 +44,7 @@ pub fn run(args: &UdpSinkArgs) -> Result<()> {
     let mut buffer = vec![0; LARGEST_PACKET];
     let mut counts = Counts::default();
     while !lines.done() && !lines.closed() {
-        let [from_net, stopped] = select::readable([socket.as_fd(), stop.as_fd()], lines.due())?;
+        let [from_net, second_over, stopped] = select::readable([socket.as_fd(), lines.as_fd(), stop.as_fd()])?;
         if from_net {
             let (datagram, from) = match socket.recv_from(&mut buffer) {
                 Ok((length, from)) => (&buffer[..length], plain(from)),
@@ -57,6 +57,9 @@ pub fn run(args: &UdpSinkArgs) -> Result<()> {
                 Ok(_) => counts.received.add(datagram.len()),
                 Err(_) => drop(counts.drops.note(Cause::NotIp)),
             }
+        }
+        if second_over {
+            lines.next_second();
         }
         if stopped {
             break;

@@ -68,11 +68,11 @@ fn run_server(args: &VpnArgs) -> Result<()> {
 fn carry(tun: Tun, mut interface: Interface, mut net: UdpLink, stop: &Signals, count: Option<u64>) -> Result<()> {
     let mut tun = TunLink::new(tun, interface.addresses());
     let mut packets = Batch::new();
-    let mut lines = Lines::new(count);
+    let mut lines = Lines::new(count)?;
     while !lines.done() {
         // Sleep until one side has something; asking them in turns would burn a processor.
-        let fds = [tun.as_fd(), net.as_fd(), interface.as_fd(), stop.as_fd()];
-        let [from_tun, from_net, changed, stopped] = select::readable(fds, lines.due())?;
+        let fds = [tun.as_fd(), net.as_fd(), interface.as_fd(), lines.as_fd(), stop.as_fd()];
+        let [from_tun, from_net, changed, second_over, stopped] = select::readable(fds)?;
         if from_tun {
             tun.recv(&mut packets)?;
             lines.packets(&packets, |packet| format!("From tun ==>: {}", ends(packet, "-->")));
@@ -85,6 +85,9 @@ fn carry(tun: Tun, mut interface: Interface, mut net: UdpLink, stop: &Signals, c
         }
         if changed {
             interface.restore()?;
+        }
+        if second_over {
+            lines.next_second();
         }
         if stopped {
             break;
