@@ -12,7 +12,7 @@ use crate::{demo, lab};
 
 /// Build an IP tunnel step by step, in a lab of its own.
 #[derive(Debug, Parser)]
-#[command(name = "vpnlab", version, max_term_width = 100)]
+#[command(name = "vpnlab", version, max_term_width = 100, after_help = EXAMPLES)]
 pub struct Cli {
     /// What to do.
     #[command(subcommand)]
@@ -22,10 +22,20 @@ pub struct Cli {
     pub log: LogArgs,
 }
 
+const EXAMPLES: &str = "EXAMPLES:
+  vpnlab demo                  the whole handout, told and shown
+  vpnlab lab up                bring the lab up, without root
+  vpnlab lab shell useru       a shell on a host; in it: sudo vpnlab tun-ping
+  vpnlab lab down              end the lab; nothing is left
+
+Exit codes: 0 done, 1 a check or the operation failed, 2 used wrongly, 3 the machine lacks something.";
+
 /// The subcommands.
 #[derive(Debug, Subcommand)]
 pub enum Command {
     /// The testbed: bring it up, look at it, run programs on its hosts
+    #[command(after_help = "EXAMPLES:\n  vpnlab lab up --step 4\n  vpnlab lab exec useru -- ping -c1 server\n  \
+        vpnlab lab shell server\n  vpnlab lab down")]
     Lab(lab::LabArgs),
     /// The handout from step 0 to step 4, told and shown in a fresh lab
     Demo(demo::DemoArgs),

@@ -21,7 +21,7 @@ use stage::Stage;
 
 /// `vpnlab demo`
 #[derive(Debug, Args)]
-#[command(after_help = "Examples:\n  vpnlab demo                  # the whole handout, in under ten seconds\n  \
+#[command(after_help = "EXAMPLES:\n  vpnlab demo                  # the whole handout, in under ten seconds\n  \
     vpnlab demo --pause          # for the class room: wait for Enter before each command\n  \
     vpnlab demo --step 4         # one step\n  \
     vpnlab demo --json | jq '.steps[] | select(.passed | not)'\n\n\

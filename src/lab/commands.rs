@@ -29,9 +29,9 @@ pub struct LabArgs {
 #[derive(Debug, Subcommand)]
 enum LabCommand {
     /// Bring the lab up: its hosts, wires, addresses and names
-    #[command(after_help = "Examples:\n  vpnlab lab up                     # as a plain user: no root needed\n  \
+    #[command(after_help = "EXAMPLES:\n  vpnlab lab up                     # as a plain user: no root needed\n  \
         vpnlab lab up --step 4            # as a student has it at the start of step 4\n  \
-        sudo vpnlab lab up                # hosts as named namespaces: sudo ip netns exec useru ping server")]
+        sudo vpnlab lab up                # hosts are then named namespaces: sudo ip netns exec useru ip address")]
     Up {
         /// Another network than the handout's: see docs/topology.md
         #[arg(long, value_name = "FILE")]
@@ -44,9 +44,10 @@ enum LabCommand {
         owner: Option<i32>,
     },
     /// End the lab and every program in it; nothing is left
+    #[command(after_help = "EXAMPLES:\n  vpnlab lab down\n  vpnlab lab down --lab group7")]
     Down,
     /// Put a running lab back to what it was; shells of `lab shell` stay open
-    #[command(after_help = "Examples:\n  vpnlab lab reset                  # as it was brought up\n  \
+    #[command(after_help = "EXAMPLES:\n  vpnlab lab reset                  # as it was brought up\n  \
         vpnlab lab reset --step 4         # with what steps 0 to 3 have set")]
     Reset {
         /// As a student has it at the start of this step (0 to 4); default: as the lab was last prepared
@@ -54,13 +55,15 @@ enum LabCommand {
         step: Option<u8>,
     },
     /// Show the labs that are up: hosts, addresses, programs
+    #[command(after_help = "EXAMPLES:\n  vpnlab lab status\n  \
+        vpnlab lab status --json | jq -r '.[].hosts[].programs[].command'")]
     Status {
         /// Print JSON
         #[arg(long)]
         json: bool,
     },
     /// Run a command on a host
-    #[command(after_help = "Examples:\n  vpnlab lab exec useru -- ping -c1 server\n  \
+    #[command(after_help = "EXAMPLES:\n  vpnlab lab exec useru -- ping -c1 server\n  \
         vpnlab lab exec server -- sudo vpnlab vpn --role server\n\n\
         The exit code is the command's; 128 + N if signal N ended it; 126 or 127 if it could not be run.")]
     Exec {
@@ -71,11 +74,16 @@ enum LabCommand {
         command: Vec<OsString>,
     },
     /// Open a shell on a host
+    #[command(
+        after_help = "EXAMPLES:\n  vpnlab lab shell useru            # then type the handout's commands, sudo included"
+    )]
     Shell {
         /// The host to open it on
         host: String,
     },
     /// Check the topology, as step 0 of the handout does: who reaches whom, and who must not
+    #[command(after_help = "EXAMPLES:\n  vpnlab lab check\n  vpnlab lab check --json | jq .passed\n\n\
+        The exit code is 0 if all is as it must be, 1 if not.")]
     Check {
         /// Print JSON
         #[arg(long)]

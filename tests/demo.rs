@@ -1,0 +1,113 @@
+//! `vpnlab demo`: it shows every step, within its time, and leaves nothing; and it says so when a step shows nothing.
+
+mod common;
+
+use std::time::{Duration, Instant};
+
+use common::{Machine, Program, User, eventually, run, vpnlab};
+use serde_json::Value;
+
+/// The labs of a user, by `lab status`.
+fn labs(machine: &Machine) -> Vec<String> {
+    let status = machine.vpnlab(&["lab", "status", "--json"]).ok();
+    let labs: Value = serde_json::from_str(&status.stdout).expect("lab status prints JSON");
+    let names = labs.as_array().expect("a list of labs").iter().map(|lab| lab["lab"].as_str().unwrap().to_string());
+    names.filter(|name| name.starts_with("demo-")).collect()
+}
+
+/// The labs of this process's demos alone: other tests of the same user may have theirs.
+fn labs_of(machine: &Machine, demo: u32) -> Vec<String> {
+    labs(machine).into_iter().filter(|name| *name == format!("demo-{demo}")).collect()
+}
+
+for_each_user! {
+    fn every_step_shows_what_it_must_in_under_ten_seconds(user: User) {
+        let machine = Machine::new(user);
+        let done = machine.vpnlab(&["demo", "--json"]).ok();
+        let told: Value = serde_json::from_str(&done.stdout).expect("the demo prints JSON");
+        assert_eq!(told["passed"], true, "{told:#}");
+        let steps = told["steps"].as_array().unwrap();
+        let numbers: Vec<_> = steps.iter().map(|step| step["step"].as_u64().unwrap()).collect();
+        assert_eq!(numbers, [0, 1, 2, 3, 4]);
+        assert!(told["seconds"].as_f64().unwrap() < 10.0, "{}", told["seconds"]);
+    }
+
+    fn the_story_shows_commands_their_output_and_a_table(user: User) {
+        let machine = Machine::new(user);
+        let done = machine.vpnlab(&["demo", "--step", "0", "--step", "1"]).ok();
+        for shown in [
+            "useru:$ ping -c 1 -W 1 server\nPING server-lan0 (10.1.2.3)",
+            "From router.isi.deterlab.net (192.168.1.254) icmp_seq=1 Destination Host Unreachable",
+            "IP / ICMP 10.1.3.1 > 10.1.3.4 echo-request 0 / Raw",
+            "3 packets transmitted, 3 received",
+            "\n0     ok ",
+            "\n1     ok ",
+        ] {
+            assert!(done.stdout.contains(shown), "{shown:?} is not in\n{}", done.stdout);
+        }
+        assert!(!done.stdout.contains("\nStep 2"), "{}", done.stdout);
+        assert!(!done.stdout.contains('\x1b'), "colours, though this is no terminal");
+    }
+
+    fn a_step_that_does_not_show_what_it_must_fails_the_demo(user: User) {
+        // A ping that claims that everybody answers.
+        let directory = std::env::temp_dir().join(format!("vpnlab-demo-{}-{user:?}", std::process::id()));
+        std::fs::create_dir_all(&directory).unwrap();
+        let liar = directory.join("ping");
+        std::fs::write(&liar, "#!/bin/sh\necho lies\n").unwrap();
+        run(std::process::Command::new("chmod").arg("-R").arg("a+rx").arg(&directory)).ok();
+        let machine = Machine::new(user);
+        let path = format!("{}:/usr/bin:/bin", directory.display());
+        let done = run(machine.command(vpnlab()).env("PATH", path).args(["demo", "--step", "0"])).expect(1);
+        std::fs::remove_dir_all(&directory).unwrap();
+        assert!(done.stdout.contains("lies"), "{}", done.stdout);
+        assert!(done.stdout.contains("\n0     FAILED "), "{}", done.stdout);
+        assert!(done.stdout.contains("missing: useru does not reach userv"), "{}", done.stdout);
+    }
+}
+
+#[test]
+fn a_demo_that_is_killed_takes_its_lab_with_it() {
+    let machine = Machine::new(User::Plain);
+    let mut demo = machine.start(&["demo"]);
+    demo.wait_for("Step 1");
+    let id = demo.pid().as_raw() as u32;
+    assert_eq!(labs_of(&machine, id).len(), 1);
+    drop(demo); // SIGKILL
+    eventually("the lab of the killed demo is gone", || labs_of(&machine, id).is_empty());
+}
+
+#[test]
+fn as_root_the_next_command_clears_up_after_a_demo_that_was_killed() {
+    let machine = Machine::new(User::Root);
+    let mut demo = machine.start(&["demo"]);
+    demo.wait_for("Step 1");
+    assert_eq!(labs(&machine).len(), 1);
+    // The process that this test started is nsenter's, or the demo's own: end what runs in root's namespaces.
+    run(machine.command("pkill").args(["-KILL", "-x", "vpnlab"])).ok();
+    machine.vpnlab(&["lab", "down"]).ok();
+    assert!(labs(&machine).is_empty());
+}
+
+#[test]
+fn a_demo_that_nobody_reads_ends_and_leaves_nothing() {
+    let machine = Machine::new(User::Plain);
+    // The shell tells its process id, and then becomes the demo.
+    let script = format!("{{ sh -c 'echo $$ >&2; exec {} demo'; }} | head -1", vpnlab().display());
+    let started = Instant::now();
+    let done = run(machine.command("sh").args(["-c", &script])).ok();
+    assert!(started.elapsed() < Duration::from_secs(10));
+    let (id, said) = done.stderr.split_once('\n').expect("the process id");
+    assert!(said.contains("nobody reads it"), "{said}");
+    assert!(labs_of(&machine, id.parse().expect("a number")).is_empty());
+}
+
+#[test]
+fn with_pause_each_command_waits_for_enter() {
+    let machine = Machine::new(User::Plain);
+    let script = format!("(echo; echo; echo) | '{}' demo --step 0 --pause", vpnlab().display());
+    let mut demo = Program::start(machine.command("sh").args(["-c", &script]));
+    demo.wait_for("[Enter]");
+    let done = demo.wait().ok();
+    assert_eq!(done.stdout.matches("[Enter]").count(), 5, "{}", done.stdout);
+}
