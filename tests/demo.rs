@@ -58,7 +58,8 @@ for_each_user! {
         run(std::process::Command::new("chmod").arg("-R").arg("a+rx").arg(&directory)).ok();
         let machine = Machine::new(user);
         let path = format!("{}:/usr/bin:/bin", directory.display());
-        let done = run(machine.command(vpnlab()).env("PATH", path).args(["demo", "--step", "0"])).expect(1);
+        let mut command = machine.command("env");
+        let done = run(command.arg(format!("PATH={path}")).arg(vpnlab()).args(["demo", "--step", "0"])).expect(1);
         std::fs::remove_dir_all(&directory).unwrap();
         assert!(done.stdout.contains("lies"), "{}", done.stdout);
         assert!(done.stdout.contains("\n0     FAILED "), "{}", done.stdout);
