@@ -104,7 +104,7 @@ for_each_user! {
             ip neigh add 10.1.2.77 lladdr 02:00:00:00:00:77 dev eth0 nud permanent
             nft add table ip mine; nft add chain ip mine input '{ type filter hook input priority 0; policy drop; }'
             for set in ipv4.ip_forward=1 ipv4.ip_default_ttl=3 ipv4.conf.all.rp_filter=2 ipv4.conf.default.arp_ignore=1 \
-                ipv4.icmp_echo_ignore_all=1 ipv6.conf.all.disable_ipv6=1 ipv4.ping_group_range=\"$(id -g) $(id -g)\"; do
+                ipv4.icmp_echo_ignore_all=1 ipv6.conf.all.disable_ipv6=1; do
                 sysctl -qw \"net.$set\"
             done
             ip link del eth3; ip link set eth0 mtu 700; ip link set lo down";

@@ -28,8 +28,8 @@ pub fn clear(networks: &Networks) -> Result<()> {
             empty_loopback(&net)?;
             delete_routes(&net)?;
             restore_rules(&net, &fresh.rules)?;
-            reject::flush()?;
-            sysctl::restore(&fresh.settings)
+            sysctl::restore(&fresh.settings);
+            reject::flush()
         })?;
     }
     Ok(())

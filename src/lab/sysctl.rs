@@ -4,7 +4,7 @@ use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 
-use log::debug;
+use log::{debug, warn};
 
 use crate::error::{Context, Error, Result};
 
@@ -38,14 +38,15 @@ fn collect(directory: &Path, found: &mut Vec<Setting>) -> io::Result<()> {
     Ok(())
 }
 
-/// Gives the calling thread's network namespace these settings.
-pub fn restore(settings: &[Setting]) -> Result<()> {
+/// Gives the calling thread's network namespace these settings. One that cannot be set is told in the log:
+/// `ping_group_range`, for example, begins with groups that a user namespace does not have.
+pub fn restore(settings: &[Setting]) {
     for Setting { path, value } in settings {
-        if fs::read_to_string(path).is_ok_and(|now| now != *value) {
-            write(path, value)?;
+        let is_changed = fs::read_to_string(path).is_ok_and(|now| now != *value);
+        if let Err(error) = if is_changed { write(path, value) } else { Ok(()) } {
+            warn!("{error}");
         }
     }
-    Ok(())
 }
 
 /// Sets one setting of the calling thread's network namespace, if it has another value.

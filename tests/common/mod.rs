@@ -117,9 +117,9 @@ fn private_root() -> Child {
     if !getuid().is_root() {
         unshare.args(["--user", "--map-root-user"]);
     }
-    // /etc is seen through an overlay: what is written there is written into a tmpfs.
-    let script = "set -e; umount -R /run/netns 2>/dev/null || true; mount -t tmpfs tmpfs /run; mkdir /run/up /run/work; \
-        mount -t overlay overlay -o lowerdir=/etc,upperdir=/run/up,workdir=/run/work /etc; rm -rf /etc/netns; \
+    // /etc is a copy of what can be read of it, but for the machine's own /etc/netns.
+    let script = "set -e; umount -R /run/netns 2>/dev/null || true; mount -t tmpfs tmpfs /run; \
+        cp -a /etc /run/ 2>/dev/null || true; rm -rf /run/etc/netns; mount --bind /run/etc /etc; \
         mount -t tmpfs tmpfs /run; ip link set lo up 2>/dev/null || true; echo ready; exec sleep infinity";
     unshare.args(["--mount", "--pid", "--net", "--fork", "--kill-child", "--mount-proc", "--", "sh", "-c", script]);
     let mut holder = unshare
