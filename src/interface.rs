@@ -69,7 +69,7 @@ impl Interface {
         Ok(interface)
     }
 
-    /// Whether one of the interface's addresses, as configured here, is `address`.
+    /// The addresses that were configured here.
     pub fn addresses(&self) -> impl Iterator<Item = IpAddr> {
         self.settings.iter().flat_map(|settings| &settings.addresses).map(IpNet::addr)
     }

@@ -38,3 +38,4 @@ pub mod steps;
 pub mod sys;
 pub mod topology;
 pub mod tun;
+pub mod upkeep;

@@ -13,6 +13,7 @@ use crate::select;
 use crate::signals::Signals;
 use crate::steps::ends;
 use crate::steps::options::{ClientOptions, ETHERNET_MTU, TunOptions};
+use crate::upkeep::Upkeep;
 
 /// `vpnlab client`
 #[derive(Debug, Args)]
@@ -29,28 +30,22 @@ pub fn run(args: &ClientArgs) -> Result<()> {
     let stop = Signals::block()?;
 
     // The routes decide which packets the kernel sends through the TUN device.
-    let (tun, mut interface) = args.client.open_tun(&args.tun, ETHERNET_MTU, server, &[])?;
+    let (tun, interface) = args.client.open_tun(&args.tun, ETHERNET_MTU, server, &[])?;
     let mut tun = TunLink::new(tun, interface.addresses());
     let mut net = UdpLink::to_server(server)?;
 
     let mut packets = Batch::new();
     let mut lines = Lines::new(args.tun.count)?;
+    let mut upkeep = Upkeep::new(stop, &lines, Some(interface))?;
     while !lines.done() {
-        let [from_tun, changed, second_over, stopped] =
-            select::readable([tun.as_fd(), interface.as_fd(), lines.as_fd(), stop.as_fd()])?;
+        let [from_tun, due] = select::readable([tun.as_fd(), upkeep.as_fd()])?;
         if from_tun {
             // The whole packet, header included, becomes the payload of a datagram.
             tun.recv(&mut packets)?;
             lines.packets(&packets, |packet| format!("From tun ==>: {}", ends(packet, "-->")));
             net.send(&packets)?;
         }
-        if changed {
-            interface.restore()?;
-        }
-        if second_over {
-            lines.next_second();
-        }
-        if stopped {
+        if due && upkeep.attend(&mut lines)?.is_break() {
             break;
         }
     }

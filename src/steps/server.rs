@@ -13,6 +13,7 @@ use crate::select;
 use crate::signals::Signals;
 use crate::steps::ends;
 use crate::steps::options::{ETHERNET_MTU, ServerOptions, TunOptions};
+use crate::upkeep::Upkeep;
 
 /// `vpnlab server`
 #[derive(Debug, Args)]
@@ -30,14 +31,14 @@ pub fn run(args: &ServerArgs) -> Result<()> {
     let local = net.local()?;
 
     // To the kernel, what we write comes in through the TUN device; it forwards what is not for this host.
-    let (tun, mut interface, _forwarding) = args.server.open_tun(&args.tun, ETHERNET_MTU)?;
+    let (tun, interface, _forwarding) = args.server.open_tun(&args.tun, ETHERNET_MTU)?;
     let mut tun = TunLink::new(tun, interface.addresses());
 
     let mut packets = Batch::new();
     let mut lines = Lines::new(args.tun.count)?;
+    let mut upkeep = Upkeep::new(stop, &lines, Some(interface))?;
     while !lines.done() {
-        let [from_net, changed, second_over, stopped] =
-            select::readable([net.as_fd(), interface.as_fd(), lines.as_fd(), stop.as_fd()])?;
+        let [from_net, due] = select::readable([net.as_fd(), upkeep.as_fd()])?;
         if from_net {
             // The payload of a datagram is a whole packet; the outer headers are gone already.
             net.recv(&mut packets)?;
@@ -47,13 +48,7 @@ pub fn run(args: &ServerArgs) -> Result<()> {
             });
             tun.send(&packets)?;
         }
-        if changed {
-            interface.restore()?;
-        }
-        if second_over {
-            lines.next_second();
-        }
-        if stopped {
+        if due && upkeep.attend(&mut lines)?.is_break() {
             break;
         }
     }

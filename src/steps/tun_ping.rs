@@ -16,6 +16,7 @@ use crate::select;
 use crate::signals::Signals;
 use crate::steps::options::{ETHERNET_MTU, TunOptions};
 use crate::topology;
+use crate::upkeep::Upkeep;
 
 /// `vpnlab tun-ping`
 #[derive(Debug, Args)]
@@ -29,15 +30,15 @@ pub fn run(args: &TunPingArgs) -> Result<()> {
     let stop = Signals::block()?;
     let settings = args.tun.settings(topology::current().tunnel.client_address, ETHERNET_MTU)?;
     let mtu = settings.mtu as usize;
-    let (tun, mut interface) = args.tun.open(settings)?;
+    let (tun, interface) = args.tun.open(settings)?;
     let mut tun = TunLink::new(tun, interface.addresses());
     let mut responder = Responder::new(interface.addresses().collect(), mtu);
 
     let (mut packets, mut replies) = (Batch::new(), Batch::new());
     let mut lines = Lines::new(args.tun.count)?;
+    let mut upkeep = Upkeep::new(stop, &lines, Some(interface))?;
     while !lines.done() && !lines.closed() {
-        let [from_tun, changed, second_over, stopped] =
-            select::readable([tun.as_fd(), interface.as_fd(), lines.as_fd(), stop.as_fd()])?;
+        let [from_tun, due] = select::readable([tun.as_fd(), upkeep.as_fd()])?;
         if from_tun {
             tun.recv(&mut packets)?;
             replies.clear();
@@ -48,13 +49,7 @@ pub fn run(args: &TunPingArgs) -> Result<()> {
             }
             tun.send(&replies)?;
         }
-        if changed {
-            interface.restore()?;
-        }
-        if second_over {
-            lines.next_second();
-        }
-        if stopped {
+        if due && upkeep.attend(&mut lines)?.is_break() {
             break;
         }
     }

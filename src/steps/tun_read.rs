@@ -15,6 +15,7 @@ use crate::select;
 use crate::signals::Signals;
 use crate::steps::options::{ETHERNET_MTU, TunOptions};
 use crate::topology;
+use crate::upkeep::Upkeep;
 
 /// `vpnlab tun-read`
 #[derive(Debug, Args)]
@@ -36,14 +37,14 @@ pub fn run(args: &TunReadArgs) -> Result<()> {
 
     // A TUN device with an address, and up: from now on, packets for its subnet come to us.
     let settings = args.tun.settings(topology::current().tunnel.client_address, ETHERNET_MTU)?;
-    let (tun, mut interface) = args.tun.open(settings)?;
+    let (tun, interface) = args.tun.open(settings)?;
     let mut tun = TunLink::new(tun, interface.addresses());
 
     let (mut packets, mut replies) = (Batch::new(), Batch::new());
     let mut lines = Lines::new(args.tun.count)?;
+    let mut upkeep = Upkeep::new(stop, &lines, Some(interface))?;
     while !lines.done() && !lines.closed() {
-        let [from_tun, changed, second_over, stopped] =
-            select::readable([tun.as_fd(), interface.as_fd(), lines.as_fd(), stop.as_fd()])?;
+        let [from_tun, due] = select::readable([tun.as_fd(), upkeep.as_fd()])?;
         if from_tun {
             // What is read is one IP packet: a bunch of bytes, the first of them its IP header.
             tun.recv(&mut packets)?;
@@ -59,13 +60,7 @@ pub fn run(args: &TunReadArgs) -> Result<()> {
             // What is written arrives in the kernel as if it came from a wire.
             tun.send(&replies)?;
         }
-        if changed {
-            interface.restore()?;
-        }
-        if second_over {
-            lines.next_second();
-        }
-        if stopped {
+        if due && upkeep.attend(&mut lines)?.is_break() {
             break;
         }
     }

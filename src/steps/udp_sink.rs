@@ -15,6 +15,7 @@ use crate::packet::validate;
 use crate::select;
 use crate::signals::Signals;
 use crate::steps::{ends, options};
+use crate::upkeep::Upkeep;
 
 /// `vpnlab udp-sink`
 #[derive(Debug, Args)]
@@ -34,6 +35,7 @@ pub struct UdpSinkArgs {
 pub fn run(args: &UdpSinkArgs) -> Result<()> {
     let stop = Signals::block()?;
     let mut lines = Lines::new(args.count)?;
+    let mut upkeep = Upkeep::new(stop, &lines, None)?;
 
     // Any datagram that reaches our port is ours, whoever sent it: no root needed, no connection either.
     let socket = bind(options::listening_address(args.bind, args.port))?;
@@ -44,7 +46,7 @@ pub fn run(args: &UdpSinkArgs) -> Result<()> {
     let mut buffer = vec![0; LARGEST_PACKET];
     let mut counts = Counts::default();
     while !lines.done() && !lines.closed() {
-        let [from_net, second_over, stopped] = select::readable([socket.as_fd(), lines.as_fd(), stop.as_fd()])?;
+        let [from_net, due] = select::readable([socket.as_fd(), upkeep.as_fd()])?;
         if from_net {
             let (datagram, from) = match socket.recv_from(&mut buffer) {
                 Ok((length, from)) => (&buffer[..length], plain(from)),
@@ -58,10 +60,7 @@ pub fn run(args: &UdpSinkArgs) -> Result<()> {
                 Err(_) => drop(counts.drops.note(Cause::NotIp)),
             }
         }
-        if second_over {
-            lines.next_second();
-        }
-        if stopped {
+        if due && upkeep.attend(&mut lines)?.is_break() {
             break;
         }
     }

@@ -16,6 +16,7 @@ use crate::steps::ends;
 use crate::steps::options::{ClientOptions, ServerOptions, TUNNEL_MTU, TunOptions};
 use crate::topology;
 use crate::tun::Tun;
+use crate::upkeep::Upkeep;
 
 /// `vpnlab vpn`
 #[derive(Debug, Args)]
@@ -53,7 +54,7 @@ fn run_client(args: &VpnArgs) -> Result<()> {
     let server = args.client.find_server()?;
     let stop = Signals::block()?;
     let (tun, interface) = args.client.open_tun(&args.tun, TUNNEL_MTU, server, &topology::current().tunnel.routes)?;
-    carry(tun, interface, UdpLink::to_server(server)?, &stop, args.tun.count)
+    carry(tun, interface, UdpLink::to_server(server)?, stop, args.tun.count)
 }
 
 fn run_server(args: &VpnArgs) -> Result<()> {
@@ -61,18 +62,18 @@ fn run_server(args: &VpnArgs) -> Result<()> {
     let stop = Signals::block()?;
     let net = args.server.listen()?;
     let (tun, interface, _forwarding) = args.server.open_tun(&args.tun, TUNNEL_MTU)?;
-    carry(tun, interface, net, &stop, args.tun.count)
+    carry(tun, interface, net, stop, args.tun.count)
 }
 
 /// Carries packets between the TUN device and the network, until the user ends it.
-fn carry(tun: Tun, mut interface: Interface, mut net: UdpLink, stop: &Signals, count: Option<u64>) -> Result<()> {
+fn carry(tun: Tun, interface: Interface, mut net: UdpLink, stop: Signals, count: Option<u64>) -> Result<()> {
     let mut tun = TunLink::new(tun, interface.addresses());
     let mut packets = Batch::new();
     let mut lines = Lines::new(count)?;
+    let mut upkeep = Upkeep::new(stop, &lines, Some(interface))?;
     while !lines.done() {
         // Sleep until one side has something; asking them in turns would burn a processor.
-        let fds = [tun.as_fd(), net.as_fd(), interface.as_fd(), lines.as_fd(), stop.as_fd()];
-        let [from_tun, from_net, changed, second_over, stopped] = select::readable(fds)?;
+        let [from_tun, from_net, due] = select::readable([tun.as_fd(), net.as_fd(), upkeep.as_fd()])?;
         if from_tun {
             tun.recv(&mut packets)?;
             lines.packets(&packets, |packet| format!("From tun ==>: {}", ends(packet, "-->")));
@@ -83,13 +84,7 @@ fn carry(tun: Tun, mut interface: Interface, mut net: UdpLink, stop: &Signals, c
             lines.packets(&packets, |packet| format!("From socket <==: {}", ends(packet, "-->")));
             tun.send(&packets)?;
         }
-        if changed {
-            interface.restore()?;
-        }
-        if second_over {
-            lines.next_second();
-        }
-        if stopped {
+        if due && upkeep.attend(&mut lines)?.is_break() {
             break;
         }
     }
