@@ -73,10 +73,9 @@ for_each_user! {
         sender.wait_for("Sent");
         let _client = Running::tunnel(&lab, "useru", &["client", "--route", "10.1.1.0/24"]);
         has_route(&lab);
-        let mut watch = Running::start(&lab, "userv", &["tcpdump", "-l", "-n", "-i", "eth0", "icmp"]);
-        watch.wait_for("listening on");
+        let mut watch = Running::watch(&lab, "userv", &["eth0"]);
         assert!(!lab.pings("useru", "userv"));
-        watch.wait_for("IP 10.1.3.1 > 10.1.1.2: ICMP echo request");
+        watch.wait_for("eth0 in 10.1.3.1 > 10.1.1.2 ICMP echo request");
         let done = server.interrupt().ok();
         assert!(summary(&done.stderr).contains("4 no IP packet"), "{done:#?}");
     }

@@ -73,8 +73,7 @@ for_each_user! {
     fn nothing_but_echo_requests_is_answered(user: User) {
         let lab = Lab::up(user);
         let mut responder = Running::tunnel(&lab, "useru", &["tun-ping"]);
-        let mut watch = Running::start(&lab, "useru", &["tcpdump", "-l", "-n", "-Q", "in", "-i", "tun0"]);
-        watch.wait_for("listening on");
+        let mut watch = Running::watch(&lab, "useru", &["tun0"]);
         for (protocol, payload) in NO_REQUESTS {
             let mut sender = Running::start(&lab, "useru", &python("raw_send.py", &["10.1.3.4", protocol, payload]));
             sender.wait_for("Sent");
@@ -82,11 +81,12 @@ for_each_user! {
         let mut sender = Running::start(&lab, "useru", &python("udp_send.py", &["10.1.3.4", "9090", "616263"]));
         sender.wait_for("Sent");
         answered(&lab, &["10.1.3.77"]);
-        watch.wait_for("10.1.3.77 > 10.1.3.1: ICMP echo reply");
-        let seen = watch.interrupt().stdout;
-        let packets = seen.lines().filter(|line| line.contains(" IP"));
-        let others: Vec<_> = packets.filter(|line| !line.contains("IP 10.1.3.77 > 10.1.3.1")).collect();
+        let reply = "tun0 in 10.1.3.77 > 10.1.3.1 ICMP echo reply length 84 checksums right";
+        watch.wait_for(reply);
+        let seen = watch.stdout();
+        let others: Vec<_> = seen.lines().filter(|line| line.starts_with("tun0 in ") && *line != reply).collect();
         assert!(others.is_empty(), "{others:#?}");
+        assert_eq!(seen.matches("tun0 out 10.1.3.1 > 10.1.3.4").count(), NO_REQUESTS.len() + 1, "{seen}");
         assert!(responder.runs());
     }
 }

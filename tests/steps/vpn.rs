@@ -47,26 +47,24 @@ for_each_user! {
     fn the_outer_packets_of_the_largest_inner_ones_are_not_fragmented(user: User) {
         let lab = Lab::up_at(user, 4);
         let (_client, _server) = vpn(&lab, &[], &[]);
-        let mut watch = Running::start(&lab, "useru", &["tcpdump", "-l", "-n", "-v", "-i", "eth0", "ip"]);
-        watch.wait_for("listening on");
+        let mut watch = Running::watch(&lab, "useru", &["eth0"]);
         for host in ["useru", "server"] {
             let device = lab.exec(host, &["ip", "link", "show", "dev", "tun0"]).ok().stdout;
             assert!(device.contains(" mtu 1472 "), "{device}");
         }
         // 1444 and 28 bytes of headers are 1472; with 28 of outer headers that is an Ethernet frame's 1500.
         lab.exec("useru", &["ping", "-c1", "-W2", "-M", "do", "-s", "1444", "userv"]).ok();
-        watch.wait_for("proto UDP (17), length 1500)");
+        watch.wait_for("eth0 out 10.1.2.2 > 10.1.2.3 UDP to 9090 length 1500 ");
         let done = lab.exec("useru", &["ping", "-c1", "-W2", "-M", "do", "-s", "1445", "userv"]).expect(1);
         assert!(done.stderr.contains("mtu=1472") || done.stdout.contains("mtu=1472"), "{done:#?}");
         // With room for 1500 inside, the outer packet is cut: that is what the default avoids.
         lab.sh("useru", "ip link set dev tun0 mtu 1500").ok();
         lab.sh("server", "ip link set dev tun0 mtu 1500").ok();
         lab.exec("useru", &["ping", "-c1", "-W2", "-s", "1472", "userv"]).ok();
-        watch.wait_for("length 1500)");
-        common::eventually("the outer packet is a fragment", || watch.stdout().contains("flags [+]"));
-        let seen = watch.interrupt().stdout;
-        let whole = seen.split("flags [+]").next().unwrap_or_default();
-        assert!(whole.contains("proto UDP (17), length 1500)"), "{seen}");
+        watch.wait_for("eth0 out 10.1.2.2 > 10.1.2.3 fragment length 1500 ");
+        let seen = watch.stdout();
+        let (before, _) = seen.split_once("fragment").expect("there was one");
+        assert!(before.contains("UDP to 9090 length 1500 "), "{seen}");
     }
 
     fn the_server_answers_to_where_the_client_last_sent_from(user: User) {
