@@ -117,8 +117,8 @@ impl Drop for Machine {
     }
 }
 
-/// Where the root of a user namespace has a tcpdump of its own: the machine's wants to become a user that such a
-/// namespace, with a single user in it, does not have.
+/// Where the root of a user namespace finds vpnlab's own tcpdump: the machine's wants to become another user, and such a
+/// namespace has one user only.
 const OWN_PROGRAMS: &str = "/run/programs";
 
 /// A shell that holds mount, process and network namespaces in which root has its own /run and /etc.
@@ -131,9 +131,21 @@ fn private_root() -> Child {
     let script = "set -e; umount -R /run/netns 2>/dev/null || true; mount -t tmpfs tmpfs /run; \
         cp -a /etc /run/ 2>/dev/null || true; rm -rf /run/etc/netns; mount --bind /run/etc /etc; \
         mount -t tmpfs tmpfs /run; ip link set lo up 2>/dev/null || true; mkdir /run/programs; \
-        printf '#!/bin/sh\nexec env PATH=/usr/sbin:/usr/bin:/sbin:/bin tcpdump -Z root \"$@\"\n' > /run/programs/tcpdump; \
-        chmod +x /run/programs/tcpdump; echo ready; exec sleep infinity";
-    unshare.args(["--mount", "--pid", "--net", "--fork", "--kill-child", "--mount-proc", "--", "sh", "-c", script]);
+        ln -s \"$1\" /run/programs/tcpdump; echo ready; exec sleep infinity";
+    unshare.args([
+        "--mount",
+        "--pid",
+        "--net",
+        "--fork",
+        "--kill-child",
+        "--mount-proc",
+        "--",
+        "sh",
+        "-c",
+        script,
+        "sh",
+    ]);
+    unshare.arg(vpnlab());
     let mut holder = unshare
         .stdin(Stdio::null())
         .stdout(Stdio::piped())

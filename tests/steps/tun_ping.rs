@@ -4,10 +4,11 @@ use crate::common::{self, Lab};
 use crate::fixtures::{Running, python};
 use crate::for_each_user;
 
-/// Pings with these options; each of two requests must be answered. Returns what ping has printed.
+/// Pings with these options; each of two requests must be answered. Returns what ping has printed. They are 0.2 s apart,
+/// since ping's socket has room for one of the largest replies, and a busy machine may let ping wait.
 #[track_caller]
 fn answered(lab: &Lab, options: &[&str]) -> String {
-    let done = lab.exec("useru", &[&["ping", "-n", "-c", "2", "-i", "0.02", "-W", "2"], options].concat());
+    let done = lab.exec("useru", &[&["ping", "-n", "-c", "2", "-i", "0.2", "-W", "2"], options].concat());
     assert_eq!(done.code, 0, "{options:?}: {done:#?}");
     assert!(done.stdout.contains("2 received, 0% packet loss"), "{options:?}: {done:#?}");
     // ping says so where the payload or a checksum is not what it was.
