@@ -64,7 +64,8 @@ pub fn run(args: &DemoArgs) -> Result<u8> {
     check_tun()?;
     let stop = Signals::block()?;
     let started = Instant::now();
-    let lab = DemoLab::up()?;
+    let first = if args.step.is_empty() { 0 } else { args.step.iter().copied().min().unwrap_or(0) };
+    let lab = DemoLab::up(first)?;
     let interrupted = lab.end_on(stop);
     let style = stage::Style { told: !args.json, pause: args.pause, colour: colour(), interrupted };
     let told = tell(&lab, &style, wanted);
@@ -88,11 +89,17 @@ pub fn run(args: &DemoArgs) -> Result<u8> {
 
 /// Tells those steps that are wanted.
 fn tell(lab: &DemoLab, style: &stage::Style, wanted: impl Fn(&u8) -> bool) -> Result<Vec<Told>> {
+    let topology = topology::handout();
+    let mut prepared = None;
     let steps = (0..).zip(stages::STAGES).filter(|(number, _)| wanted(number));
     let told = steps.map(|(number, (title, story))| {
-        lab.reset(number)?;
+        // A step's programs leave nothing behind; only what the next step finds prepared has to be set.
+        let is_prepared = |last| !topology.prepared.iter().any(|more| (last + 1..=number).contains(&more.step));
+        if !prepared.replace(number).is_none_or(is_prepared) {
+            lab.reset(number)?;
+        }
         let mut stage = Stage::open(&lab.name, style, number, title);
-        story(&mut stage, topology::handout())?;
+        story(&mut stage, topology)?;
         Ok(stage.close())
     });
     told.collect()
@@ -141,10 +148,10 @@ struct DemoLab {
 }
 
 impl DemoLab {
-    fn up() -> Result<Self> {
+    fn up(step: u8) -> Result<Self> {
         let owner = std::process::id().to_string();
         let lab = Self { name: format!("demo-{owner}") };
-        lab.command(&["up", "--owner", &owner])?;
+        lab.command(&["up", "--owner", &owner, "--step", &step.to_string()])?;
         Ok(lab)
     }
 
