@@ -6,10 +6,11 @@ use std::path::PathBuf;
 
 use clap::{Args, Subcommand};
 use nix::sys::signal::Signal;
-use nix::unistd::Pid;
+use nix::unistd::{Pid, Uid};
 
 use crate::error::{Context, Error, Result};
 use crate::lab::host::{self, Program};
+use crate::lab::lock::{RootLock, UserLock};
 use crate::lab::processes::Owner;
 use crate::lab::{Lab, Mode, build, check, clear, processes, root, rootless, status};
 use crate::sys;
@@ -71,7 +72,7 @@ enum LabCommand {
         /// The host to run it on
         host: String,
         /// The command and its arguments
-        #[arg(required = true, last = true, value_name = "COMMAND")]
+        #[arg(required = true, trailing_var_arg = true, allow_hyphen_values = true, value_name = "COMMAND")]
         command: Vec<OsString>,
     },
     /// Open a shell on a host
@@ -98,7 +99,7 @@ pub fn run(args: &LabArgs) -> Result<u8> {
     refuse_inside(&args.command)?;
     // `vpnlab lab status | head -1` ends quietly, as other programs do.
     sys::restore(Signal::SIGPIPE).context(|| "cannot restore SIGPIPE".into())?;
-    let _lock = lock(&args.command)?;
+    let _lock = lock(name, &args.command)?;
     match &args.command {
         LabCommand::Up { topology, step, owner } => up(name, topology.as_ref(), *step, *owner).map(|()| 0),
         LabCommand::Down => down(name).map(|()| 0),
@@ -131,14 +132,27 @@ fn changes(command: &LabCommand) -> bool {
     matches!(command, LabCommand::Up { .. } | LabCommand::Down | LabCommand::Reset { .. })
 }
 
-/// As root, commands that change labs come one after another, and the first clears up after a killed one.
-fn lock(command: &LabCommand) -> Result<Option<root::Lock>> {
-    if !changes(command) || !nix::unistd::getuid().is_root() {
-        return Ok(None);
+/// A lock that is held until the command ends.
+enum Lock {
+    /// For all of root's labs.
+    Root(#[allow(dead_code)] RootLock),
+    /// For one lab of a plain user's.
+    User(#[allow(dead_code)] UserLock),
+}
+
+/// Commands that change a lab come one after another; as root, the first clears up after a killed one.
+fn lock(name: &str, command: &LabCommand) -> Result<Option<Lock>> {
+    match command {
+        _ if !changes(command) => Ok(None),
+        _ if nix::unistd::getuid().is_root() => {
+            let lock = RootLock::take()?;
+            root::clear_orphans()?;
+            Ok(Some(Lock::Root(lock)))
+        }
+        // The keeper that it leaves behind would hold the lock; `up` reserves the lab's name instead.
+        LabCommand::Up { .. } => Ok(None),
+        _ => UserLock::take(name).map(Lock::User).map(Some),
     }
-    let lock = root::Lock::take()?;
-    root::clear_orphans()?;
-    Ok(Some(lock))
 }
 
 /// Lab names become names of namespaces, sockets and files.
@@ -167,12 +181,14 @@ fn up(name: &str, file: Option<&PathBuf>, step: Option<u8>, owner: Option<i32>) 
     match Lab::find(name) {
         Ok(Some(lab)) => return already_up(&lab, file.map(|_| &topology), step),
         Ok(None) => {}
-        Err(error) if nix::unistd::getuid().is_root() => {
+        Err(error) => {
             eprintln!("vpnlab: {error}");
-            root::down(name)?;
+            match nix::unistd::getuid().is_root() {
+                true => drop(root::down(name)?),
+                false => rootless::abandon(name)?,
+            }
             eprintln!("vpnlab: cleared away");
         }
-        Err(error) => return Err(error),
     }
     let at = step.unwrap_or(0);
     if nix::unistd::getuid().is_root() {
@@ -192,6 +208,10 @@ fn already_up(lab: &Lab, wanted: Option<&Topology>, step: Option<u8>) -> Result<
         return Err(Error::failed(format!("lab {name} is up with another topology"))
             .hint("end it with `vpnlab lab down`, or choose another name with --lab"));
     }
+    let _lock = match lab.mode {
+        Mode::Rootless { .. } => Some(UserLock::take(name)?),
+        Mode::Root => None,
+    };
     lab.join()?;
     let prepared = build::prepared_step(&lab.networks)?;
     let damage = build::damage(&lab.topology, &lab.networks)?;
@@ -203,7 +223,7 @@ fn already_up(lab: &Lab, wanted: Option<&Topology>, step: Option<u8>) -> Result<
     match step {
         Some(step) if step != prepared => {
             Err(Error::failed(format!("lab {name} is up already, prepared for step {prepared}"))
-                .hint(format!("to put it to the start of step {step}: vpnlab lab reset --step {step}")))
+                .hint(format!("to put it to the start of step {step}: vpnlab lab reset{} --step {step}", option(name))))
         }
         _ => {
             println!("lab {name} is up already");
@@ -232,8 +252,29 @@ fn down(name: &str) -> Result<()> {
             }
         }
     };
-    println!("lab {name} {}", if found { "is down" } else { "was not up" });
+    match found {
+        true => println!("lab {name} is down"),
+        false => println!("lab {name} was not up{}", elsewhere(name)),
+    }
     Ok(())
+}
+
+/// A remark on a lab of this name that another user's rights have made.
+fn elsewhere(name: &str) -> &'static str {
+    let is_named = |names: Vec<String>| names.iter().any(|other| other == name);
+    let sudo_user = std::env::var("SUDO_UID").ok().and_then(|uid| uid.parse().ok());
+    match nix::unistd::getuid().is_root() {
+        false if is_named(root::names()) => "; but root has one of that name: use sudo",
+        true if sudo_user.is_some_and(|uid| is_named(rootless::names_of(Uid::from_raw(uid)))) => {
+            "; but one of that name was brought up without sudo: use no sudo"
+        }
+        _ => "",
+    }
+}
+
+/// The option that names a lab, where it needs one.
+fn option(name: &str) -> String {
+    if name == root::DEFAULT { String::new() } else { format!(" --lab {name}") }
 }
 
 fn reset(name: &str, step: Option<u8>) -> Result<()> {

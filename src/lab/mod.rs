@@ -25,6 +25,7 @@ pub mod clear;
 pub mod commands;
 pub mod ending;
 pub mod host;
+pub mod lock;
 pub mod names;
 pub mod namespace;
 pub mod probe;

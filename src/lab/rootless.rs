@@ -23,7 +23,7 @@ use nix::sys::socket::{
     socket, sockopt::PeerCredentials,
 };
 use nix::sys::wait::waitpid;
-use nix::unistd::{ForkResult, Pid, getuid, pipe2, setsid};
+use nix::unistd::{ForkResult, Pid, Uid, getuid, pipe2, setsid};
 use serde::{Deserialize, Serialize};
 
 use crate::error::{Context, Error, Exit, Result};
@@ -66,11 +66,22 @@ fn socket_name(lab: &str) -> Vec<u8> {
     format!("vpnlab/{}/{lab}", getuid()).into_bytes()
 }
 
+/// The name of the abstract socket that [`crate::lab::lock::UserLock`] binds. No lab's name has a dot in it.
+pub fn lock_name(lab: &str) -> Vec<u8> {
+    socket_name(&format!(".lock-{lab}"))
+}
+
 /// The names of this user's labs that have a keeper.
 pub fn names() -> Vec<String> {
-    let prefix = format!("@vpnlab/{}/", getuid());
+    names_of(getuid())
+}
+
+/// The names of a user's labs that have a keeper.
+pub fn names_of(user: Uid) -> Vec<String> {
+    let prefix = format!("@vpnlab/{user}/");
     let sockets = std::fs::read_to_string("/proc/net/unix").unwrap_or_default();
-    let mut names: Vec<_> = sockets.lines().filter_map(|line| Some(line.split_once(&prefix)?.1.to_string())).collect();
+    let names = sockets.lines().filter_map(|line| Some(line.split_once(&prefix)?.1.to_string()));
+    let mut names: Vec<_> = names.filter(|name| !name.starts_with('.')).collect();
     names.sort();
     names.dedup();
     names

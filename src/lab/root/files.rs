@@ -13,6 +13,9 @@ use crate::lab::root;
 
 pub const NAMESPACES: &str = "/run/netns";
 pub const ETC: &str = "/etc/netns";
+/// The name of the lock, a file in [`STATE`].
+pub const LOCK: &str = ".lock";
+
 pub const STATE: &str = "/run/vpnlab";
 
 /// The directories that `ip netns` shares with us; removed with the last lab if we made them and nobody else uses them.
@@ -125,6 +128,10 @@ pub fn tidy_shared() -> io::Result<()> {
             fs::remove_dir(directory)?;
         }
         fs::remove_file(made(directory))?;
+    }
+    match fs::remove_file(Path::new(STATE).join(LOCK)) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+        _ => {}
     }
     remove_if_empty(Path::new(STATE))
 }

@@ -5,16 +5,12 @@
 //! binds over `/etc`, and `/run/vpnlab/LAB.toml`, the topology.
 
 use std::fs::{self, File};
-use std::os::fd::{AsFd, AsRawFd, OwnedFd};
+use std::os::fd::{AsFd, OwnedFd};
 use std::path::{Path, PathBuf};
-use std::thread;
-use std::time::{Duration, Instant};
 
 use log::Level;
-use nix::errno::Errno;
 use nix::mount::{MntFlags, MsFlags, mount, umount2};
 use nix::sched::CloneFlags;
-use nix::sys::socket::{AddressFamily, SockFlag, SockType, UnixAddr, bind, socket};
 use nix::unistd::Pid;
 
 use crate::error::{Context, Error, Result};
@@ -27,10 +23,7 @@ use crate::topology::{Topology, WIRES};
 
 mod files;
 
-use files::{ETC, NAMESPACES, STATE, files_in, is_empty_file, remove, state_file};
-
-/// How long to wait for another command that builds or ends a lab.
-const LOCK_TIMEOUT: Duration = Duration::from_secs(30);
+use files::{ETC, LOCK, NAMESPACES, STATE, files_in, is_empty_file, remove, state_file};
 
 /// The name of the lab whose hosts are named as they are in the topology.
 pub const DEFAULT: &str = "default";
@@ -69,27 +62,14 @@ pub fn clear_orphans() -> Result<()> {
     Ok(())
 }
 
-/// Keeps other vpnlab commands of root's from building and ending labs at the same time; ends with this process.
-pub struct Lock(#[allow(dead_code)] OwnedFd);
+/// The file that [`crate::lab::lock::RootLock`] locks.
+pub fn lock_file() -> PathBuf {
+    Path::new(STATE).join(LOCK)
+}
 
-impl Lock {
-    /// Waits for the lock.
-    pub fn take() -> Result<Self> {
-        let locking = || "cannot lock the labs of this machine".to_string();
-        // An abstract socket: bound by one at a time, gone with its owner, and nothing on disk (unix(7)).
-        let lock = socket(AddressFamily::Unix, SockType::Stream, SockFlag::SOCK_CLOEXEC, None).context(locking)?;
-        let address = UnixAddr::new_abstract(b"vpnlab/0/.lock").context(locking)?;
-        let started = Instant::now();
-        loop {
-            match bind(lock.as_raw_fd(), &address) {
-                Ok(()) => return Ok(Self(lock)),
-                Err(Errno::EADDRINUSE) if started.elapsed() < LOCK_TIMEOUT => thread::sleep(Duration::from_millis(5)),
-                Err(errno) => {
-                    return Err(Error::failed(locking()).because(errno).hint("is another `sudo vpnlab lab` at work?"));
-                }
-            }
-        }
-    }
+/// Removes what all labs share, if none is left and nobody else uses it.
+pub fn tidy() -> Result<()> {
+    files::tidy_shared().context(|| format!("cannot tidy {STATE}"))
 }
 
 /// What there is of a lab.
@@ -132,11 +112,7 @@ pub fn up(lab: &str, text: &str, topology: &Topology, step: u8, owner: Option<Ow
             // What is left of a lab whose state file somebody removed.
             down(lab)?;
         } else if file.exists() {
-            return Err(Error::failed(format!("{} is there already, and vpnlab did not make it", file.display()))
-                .hint(
-                    "choose another name with --lab, or remove it: ip netns del ".to_string()
-                        + &namespace_name(lab, name),
-                ));
+            return Err(clash(&file));
         }
     }
     let state = owner.map(|owner| format!("{OWNER}{} {}\n", owner.pid, owner.started)).unwrap_or_default() + text;
@@ -210,7 +186,6 @@ pub fn down(lab: &str) -> Result<bool> {
     if text.is_some() {
         remove(&state)?;
     }
-    files::tidy_shared().context(|| format!("cannot tidy {STATE}"))?;
     watch.wait()?;
     Ok(found)
 }
@@ -233,6 +208,23 @@ fn is_ours(file: &Path, lab: &str) -> bool {
 pub fn own_mark() -> Result<Option<String>> {
     let alias = Net::open(Level::Debug)?.link("lo")?.and_then(|lo| lo.alias);
     Ok(alias.filter(|alias| alias.starts_with(Marks::BEGIN)))
+}
+
+/// The error for a name that is in use: whose it is, as far as can be seen.
+fn clash(file: &Path) -> Error {
+    let network = namespace::open(file).ok();
+    let mark = network.and_then(|network| namespace::inside(&network, own_mark).ok().flatten());
+    match mark {
+        Some(mark) => {
+            Error::failed(format!("{} is there already, and belongs to another lab ({mark})", file.display()))
+                .hint("choose another name with --lab")
+        }
+        None => {
+            let name = file.file_name().unwrap_or_default().display();
+            Error::failed(format!("{} is there already, and vpnlab did not make it", file.display()))
+                .hint(format!("choose another name with --lab, or remove it: ip netns del {name}"))
+        }
+    }
 }
 
 /// Whether a namespace bears this lab's mark.
