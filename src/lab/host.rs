@@ -148,6 +148,13 @@ fn furnish(lab: &Lab, host: &str) -> Result<PathBuf> {
     sethostname(host).context(|| format!("cannot set the hostname {host}"))?;
     mount(nothing, "/", nothing, MsFlags::MS_REC | MsFlags::MS_SLAVE, nothing)
         .context(|| "cannot keep the host's mounts to itself".into())?;
+    if matches!(lab.mode, Mode::Rootless { .. }) {
+        // A program that gets rights from its file, as ping does, loses the tie to whoever started it (PR_SET_PDEATHSIG
+        // in prctl(2)). The lab's own rights are ambient, and suffice.
+        if let Err(error) = sys::ignore_file_rights() {
+            debug!("the rights of program files count on {host}: {error}");
+        }
+    }
 
     // Where the machine's own are partly hidden, as in a container, the kernel refuses these two: the host then sees
     // the machine's, and only `ps` and /sys/class/net are wrong.
