@@ -172,7 +172,7 @@ fn furnish(lab: &Lab, host: &str) -> Result<PathBuf> {
     let failed = || format!("cannot make the files of host {host} in {}", directory.display());
     mount(Some("vpnlab"), &directory, Some("tmpfs"), MsFlags::MS_NOSUID | MsFlags::MS_NODEV, Some("mode=755"))
         .context(failed)?;
-    write_files(lab, host, &directory).context(failed)?;
+    names::readable_by_all(|| write_files(lab, host, &directory)).context(failed)?;
     let files = names::files(&lab.topology, lab.topology.host(host)?);
     for (name, _) in files {
         let target = Path::new("/etc").join(name);
