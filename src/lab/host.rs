@@ -249,7 +249,7 @@ fn environment(lab: &Lab, host: &str, directory: &Path) -> Result<()> {
     let settings: [(&str, OsString); 5] = [
         ("PATH", path),
         (HOST_VARIABLE, host.into()),
-        ("VPNLAB_LAB", (&lab.name).into()),
+        (processes::LAB_VARIABLE, (&lab.name).into()),
         (topology::VARIABLE, directory.join("topology.toml").into()),
         ("PS1", format!("{host}:$ ").into()),
     ];
