@@ -52,7 +52,7 @@ if [ -n "$missing" ]; then
     as_root env DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends $missing >/dev/null
 fi
 
-[ -e /dev/net/tun ] || as_root modprobe tun 2>/dev/null || true
+[ -e /dev/net/tun ] || as_root sh -c 'modprobe tun 2>/dev/null || true'
 if [ ! -e /dev/net/tun ]; then
     echo "lab/setup.sh: there is no /dev/net/tun: the kernel has no TUN driver, or this is a container without the device" >&2
     exit 3

@@ -11,7 +11,7 @@
 //! | data | [`topology`], [`error`] | the lab's network; the one error type |
 //! | the kernel | [`sys`] | the only unsafe code |
 //!
-//! A layer imports from those below it only. `packet` and `topology` are pure: no descriptor, no clock, no log.
+//! A layer imports from those below it only. `packet` is pure: no descriptor, no clock, no log.
 //!
 //! # One packet's journey
 //! `ping userv` on useru: the kernel's route for 10.1.1.0/24 leads to the TUN device. [`select`] says that it is

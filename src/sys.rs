@@ -70,6 +70,21 @@ pub fn close_all_but(kept: &[BorrowedFd<'_>]) -> io::Result<()> {
     Ok(())
 }
 
+/// Makes programs on every mount of this mount namespace run without the rights that their files grant (mount_setattr(2),
+/// MOUNT_ATTR_NOSUID): neither the set-user-ID bit nor file capabilities count any more.
+pub fn ignore_file_rights() -> io::Result<()> {
+    const MOUNT_ATTR_NOSUID: u64 = 2; // linux/mount.h
+    // `struct mount_attr`: what to set, what to clear, the propagation, a user namespace.
+    let attributes: [u64; 4] = [MOUNT_ATTR_NOSUID, 0, 0, 0];
+    let (pointer, size) = (attributes.as_ptr(), size_of_val(&attributes));
+    let flags = libc::AT_RECURSIVE;
+    // SAFETY: the path is a C string, and `attributes` outlives the call, which reads `size` bytes of it.
+    match unsafe { libc::syscall(libc::SYS_mount_setattr, libc::AT_FDCWD, c"/".as_ptr(), flags, pointer, size) } {
+        0 => Ok(()),
+        _ => Err(io::Error::last_os_error()),
+    }
+}
+
 /// Ignores a signal from now on (signal(7)).
 pub fn ignore(signal: Signal) -> io::Result<()> {
     // SAFETY: SIG_IGN runs no code of ours.

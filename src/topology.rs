@@ -1,9 +1,11 @@
 //! The lab's network as data: hosts, interfaces, names, and the addresses of the tunnel.
 //!
 //! Read from a topology file (`lab/topology.toml` is built in). The lab builds what it says; the steps take their
-//! defaults from its `[tunnel]`. Pure: nothing here touches a network. No other place knows an address of the lab.
+//! defaults from its `[tunnel]`. Reads the one variable and files, and touches no network. No other place knows an
+//! address of the lab.
 
 use std::collections::HashSet;
+use std::io::Write;
 use std::net::{IpAddr, Ipv4Addr};
 use std::path::Path;
 use std::sync::LazyLock;
@@ -21,6 +23,9 @@ pub const VARIABLE: &str = "VPNLAB_TOPOLOGY";
 
 /// The name of the namespace in which a lab's bridges stand.
 pub const WIRES: &str = "vpnlab-wires";
+
+/// The most hosts of a lab: each is a descriptor, and all go in one message ([`crate::sys::MAX_FDS`]).
+const MAX_HOSTS: usize = 100;
 
 /// A lab: its hosts, how they are wired, what is checked, and what the steps' tunnel uses.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -143,7 +148,8 @@ static BUILT_IN: LazyLock<Topology> =
 pub fn current() -> &'static Topology {
     static CURRENT: LazyLock<Topology> = LazyLock::new(|| match std::env::var_os(VARIABLE) {
         Some(path) => Topology::read(Path::new(&path)).unwrap_or_else(|error| {
-            eprintln!("vpnlab: {VARIABLE} is ignored: {error}");
+            // Not eprintln, which panics when nobody reads stderr any more.
+            let _ = writeln!(std::io::stderr(), "vpnlab: {VARIABLE} is ignored: {error}");
             handout().clone()
         }),
         None => handout().clone(),
@@ -246,6 +252,9 @@ impl Topology {
     }
 
     fn validate(&self) -> Result<(), String> {
+        if self.hosts.len() > MAX_HOSTS {
+            return Err(format!("there are {} hosts, and a lab can have {MAX_HOSTS}", self.hosts.len()));
+        }
         let mut hosts = HashSet::new();
         let mut addresses = HashSet::new();
         for host in &self.hosts {
@@ -263,6 +272,7 @@ impl Topology {
             for interface in &host.interfaces {
                 check_name("interface", &interface.name)?;
                 check_name("network", &interface.network)?;
+                check_bridge(&interface.network)?;
                 if interface.name == "lo" || !names.insert(&interface.name) {
                     return Err(format!("host {} has two interfaces named {}", host.name, interface.name));
                 }
@@ -294,6 +304,9 @@ impl Topology {
         for check in &self.checks {
             known(&check.from, "[[check]]")?;
             known(&check.to, "[[check]]")?;
+            if check.hops == Some(0) {
+                return Err(format!("[[check]] from {} to {}: hops is 1 at least", check.from, check.to));
+            }
             if check.hops.is_some() == check.unreachable_from.is_some() {
                 return Err(format!(
                     "[[check]] from {} to {}: give either hops or unreachable-from",
@@ -325,6 +338,16 @@ fn check_name(kind: &str, name: &str) -> Result<(), String> {
     match fits && plain && !name.starts_with('-') {
         true => Ok(()),
         false => Err(format!("{name:?} cannot name a {kind}: up to 15 letters, digits and hyphens")),
+    }
+}
+
+/// A network's bridge bears its name, beside `lo` and the bridges' ports.
+fn check_bridge(network: &str) -> Result<(), String> {
+    let number = network.strip_prefix("port").unwrap_or_default();
+    let is_port = !number.is_empty() && number.bytes().all(|byte| byte.is_ascii_digit());
+    match network == "lo" || is_port {
+        true => Err(format!("no network can be named {network}: the lab's own wires have an interface of this name")),
+        false => Ok(()),
     }
 }
 
@@ -373,7 +396,27 @@ mod tests {
         assert!(changed("gateway = \"192.168.1.254\"", "gateway = \"10.9.9.9\"").contains("next hop 10.9.9.9"));
         assert!(changed("from = \"userv\"", "from = \"nobody\"").contains("names the host nobody"));
         assert!(changed("name = \"userw\"", "name = \"a/b\"").contains("cannot name a host"));
+        assert!(changed("network = \"lan0\"", "network = \"lo\"").contains("no network can be named lo"));
+        assert!(changed("network = \"lan0\"", "network = \"port12\"").contains("no network can be named port12"));
+        assert!(changed("hops = 1", "hops = 0").contains("hops is 1 at least"));
         assert!(changed("port = 9090", "port = 99999").contains("line 6"));
         assert!(changed("port = 9090", "prot = 9090").contains("unknown field"));
+    }
+
+    #[test]
+    fn a_lab_has_room_for_a_hundred_hosts() {
+        let with = |hosts: usize| {
+            let more = (handout().hosts.len()..hosts).map(|number| {
+                let address = format!("10.9.{number}.1/24");
+                format!(
+                    "\n[[host]]\nname = \"h{number}\"\n\
+                    interfaces = [{{ name = \"eth0\", network = \"n{number}\", address = \"{address}\" }}]\n"
+                )
+            });
+            Topology::parse(&(HANDOUT.to_string() + &more.collect::<String>()), "test.toml")
+        };
+        assert_eq!(with(100).unwrap().hosts.len(), 100);
+        let error = with(101).unwrap_err().to_string();
+        assert_eq!(error, "topology test.toml: there are 101 hosts, and a lab can have 100");
     }
 }

@@ -74,7 +74,30 @@ impl Drop for Directory {
     }
 }
 
-for_each_user! {
+for_each_user! {    fn a_route_that_forbids_a_probe_is_a_failed_check(user: User) {
+        let lab = Lab::up(user);
+        for (kind, why) in [("blackhole", "Invalid argument"), ("prohibit", "Permission denied")] {
+            lab.exec("useru", &["ip", "route", "replace", kind, "10.1.2.3/32"]).ok();
+            let done = lab.lab(&["check", "--json"]).expect(1);
+            let shown: serde_json::Value = serde_json::from_str(&done.stdout).unwrap();
+            let rows = shown["checks"].as_array().unwrap();
+            let row = rows.iter().find(|row| row["from"] == "useru" && row["to"] == "server").unwrap();
+            assert_eq!(row["passed"], false);
+            assert!(row["seen"].as_str().unwrap().starts_with(&format!("not sent: {why}")), "{row}");
+        }
+    }
+
+    fn a_host_that_is_nearer_than_it_should_be_is_told(user: User) {
+        let file = std::env::temp_dir().join(format!("vpnlab-nearer-{}-{user:?}.toml", std::process::id()));
+        std::fs::write(&file, include_str!("../lab/topology.toml").replacen("hops = 1", "hops = 2", 1)).unwrap();
+        let lab = Lab::up_with(user, &["--topology", &file.display().to_string()]);
+        std::fs::remove_file(&file).unwrap();
+        let shown = lab.lab(&["check"]).expect(1).stdout;
+        let row = shown.lines().find(|line| line.starts_with("FAILED")).unwrap();
+        assert!(row.contains("answers, 2 hops away"), "{row}");
+        assert!(row.ends_with("but saw: answers nearer, 1 hop away at most"), "{row}");
+    }
+
     fn names_resolve_to_the_address_on_the_askers_side(user: User) {
         let lab = Lab::up(user);
         for (asker, name, address, canonical) in [

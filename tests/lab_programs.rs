@@ -101,6 +101,17 @@ for_each_user! {
         eventually("the program has ended", || programs(&lab, "sleep 4321").is_empty());
     }
 
+    fn a_program_whose_file_grants_rights_ends_when_lab_exec_is_killed(user: User) {
+        let lab = Lab::up(user);
+        // Debian's ping has file capabilities.
+        let program = lab.start("useru", &["ping", "-q", "server"]);
+        eventually("the ping is seen", || programs(&lab, "ping -q server").len() == 1);
+        program.signal(Signal::SIGKILL);
+        eventually("the ping has ended", || programs(&lab, "ping -q server").is_empty());
+        assert!(lab.pings("useru", "server"));
+        lab.exec("useru", &["sudo", "ping", "-c1", "server"]).ok();
+    }
+
     fn orphans_leave_no_zombies(user: User) {
         let lab = Lab::up(user);
         lab.sh("useru", "for i in 1 2 3 4 5 6 7 8 9; do (sleep 0.05 &) ; done").ok();

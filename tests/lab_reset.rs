@@ -121,6 +121,17 @@ for_each_user! {
         assert!(lab.pings("userw", "server"));
     }
 
+    fn a_reset_leaves_alone_what_the_kernel_counts(user: User) {
+        let lab = Lab::up(user);
+        lab.sh("useru", "nft add table ip mine
+            nft add chain ip mine input '{ type filter hook input priority 0; }'
+            nft add rule ip mine input ct state established accept
+            ping -c1 server").ok();
+        let count = lab.exec("useru", &["cat", "/proc/sys/net/netfilter/nf_conntrack_count"]).ok().stdout;
+        assert_ne!(count, "0\n", "a connection is tracked");
+        assert_eq!(reset(&lab, &[]).stderr, "");
+    }
+
     fn a_reset_ends_the_programs_but_for_the_labs_shells(user: User) {
         let lab = Lab::up(user);
         let vpnlab = common::vpnlab().display();

@@ -45,6 +45,18 @@ fn hosts_are_ordinary_named_namespaces() {
     assert_eq!(sh(&machine, "ip netns list").ok().stdout, "");
 }
 
+#[test]
+fn a_hosts_files_can_be_read_whatever_the_umask_is() {
+    let machine = Machine::new(User::Root);
+    let vpnlab = common::vpnlab().display();
+    sh(&machine, &format!("umask 077; {vpnlab} lab up")).ok();
+    let modes = sh(&machine, "stat -c %a /etc/netns /etc/netns/useru /etc/netns/useru/hosts").ok().stdout;
+    assert_eq!(modes, "755\n755\n644\n");
+    let inside = sh(&machine, &format!("umask 077; {vpnlab} lab exec useru -- sh -c 'stat -c %a /etc/hosts; umask'"));
+    assert_eq!(inside.ok().stdout, "644\n0077\n");
+    machine.vpnlab(&["lab", "down"]).ok();
+}
+
 /// Ways in which a lab of root's can be half there.
 const HALVES: [(&str, &str); 9] = [
     (

@@ -48,7 +48,13 @@ fn outcome(lab: &Lab, check: &Check) -> Result<Outcome> {
             let answer = probe(hops)?;
             let arrived = matches!(answer, Answer::Reply { from, .. } if from == address);
             let not_nearer = matches!(nearer, None | Some(Answer::Expired { .. }));
-            (format!("answers, {}", count(hops)), seen(lab, &answer, Some(hops)), arrived && not_nearer)
+            let seen = match &nearer {
+                Some(Answer::Reply { .. }) => format!("answers nearer, {} at most", count(hops - 1)),
+                // What came back too early, though the whole way ends well.
+                Some(nearer) if arrived && !not_nearer => format!("{}: {}", count(hops - 1), seen(lab, nearer, None)),
+                _ => seen(lab, &answer, Some(hops)),
+            };
+            (format!("answers, {}", count(hops)), seen, arrived && not_nearer)
         }
         (None, Some(router)) => {
             const HOST: u8 = 1;

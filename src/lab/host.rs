@@ -148,6 +148,13 @@ fn furnish(lab: &Lab, host: &str) -> Result<PathBuf> {
     sethostname(host).context(|| format!("cannot set the hostname {host}"))?;
     mount(nothing, "/", nothing, MsFlags::MS_REC | MsFlags::MS_SLAVE, nothing)
         .context(|| "cannot keep the host's mounts to itself".into())?;
+    if matches!(lab.mode, Mode::Rootless { .. }) {
+        // A program that gets rights from its file, as ping does, loses the tie to whoever started it (PR_SET_PDEATHSIG
+        // in prctl(2)). The lab's own rights are ambient, and suffice.
+        if let Err(error) = sys::ignore_file_rights() {
+            debug!("the rights of program files count on {host}: {error}");
+        }
+    }
 
     // Where the machine's own are partly hidden, as in a container, the kernel refuses these two: the host then sees
     // the machine's, and only `ps` and /sys/class/net are wrong.
@@ -165,7 +172,7 @@ fn furnish(lab: &Lab, host: &str) -> Result<PathBuf> {
     let failed = || format!("cannot make the files of host {host} in {}", directory.display());
     mount(Some("vpnlab"), &directory, Some("tmpfs"), MsFlags::MS_NOSUID | MsFlags::MS_NODEV, Some("mode=755"))
         .context(failed)?;
-    write_files(lab, host, &directory).context(failed)?;
+    names::readable_by_all(|| write_files(lab, host, &directory)).context(failed)?;
     let files = names::files(&lab.topology, lab.topology.host(host)?);
     for (name, _) in files {
         let target = Path::new("/etc").join(name);
@@ -242,7 +249,7 @@ fn environment(lab: &Lab, host: &str, directory: &Path) -> Result<()> {
     let settings: [(&str, OsString); 5] = [
         ("PATH", path),
         (HOST_VARIABLE, host.into()),
-        ("VPNLAB_LAB", (&lab.name).into()),
+        (processes::LAB_VARIABLE, (&lab.name).into()),
         (topology::VARIABLE, directory.join("topology.toml").into()),
         ("PS1", format!("{host}:$ ").into()),
     ];

@@ -3,6 +3,8 @@
 
 use std::fs;
 
+use nix::sys::stat::{Mode, umask};
+
 use crate::topology::{Host, Topology};
 
 /// The files of `/etc` that a host has of its own, each with its text.
@@ -16,6 +18,14 @@ pub fn files(topology: &Topology, host: &Host) -> Vec<(&'static str, String)> {
         files.push(("nsswitch.conf", only_files(&machine)));
     }
     files
+}
+
+/// Makes files that every user of a host can read, whatever the caller's umask(2) is; it is as before afterwards.
+pub fn readable_by_all<T>(make: impl FnOnce() -> T) -> T {
+    let before = umask(Mode::S_IWGRP | Mode::S_IWOTH);
+    let made = make();
+    umask(before);
+    made
 }
 
 /// The machine's nsswitch.conf(5), but with names of hosts taken from `/etc/hosts` alone.

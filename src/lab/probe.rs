@@ -43,7 +43,8 @@ pub enum Answer {
         /// The router where the TTL ran out.
         from: Ipv4Addr,
     },
-    /// The sender's own kernel did not let the request out: no route, or no neighbour.
+    /// The sender's own kernel did not let the request out: no route, no neighbour, or a route or a
+    /// firewall that forbids it.
     NotSent(i32),
     /// Nothing came before the deadline.
     Silence,
@@ -96,7 +97,9 @@ impl Prober {
         let address = SockaddrIn::from(SocketAddrV4::new(to, 0));
         match sendto(self.socket.as_raw_fd(), &request, &address, MsgFlags::empty()) {
             Ok(_) => {}
-            Err(errno) if is_no_way(errno) => return Ok((Answer::NotSent(errno as i32), started.elapsed())),
+            Err(errno) if is_no_way(errno) || is_forbidden(errno) => {
+                return Ok((Answer::NotSent(errno as i32), started.elapsed()));
+            }
             Err(errno) => return Err(Error::failed(failed()).because(errno)),
         }
         let answer =
@@ -159,6 +162,13 @@ impl Prober {
         let word = |at: usize| echo.get(at..at + 2).map(|bytes| u16::from_be_bytes([bytes[0], bytes[1]]));
         word(4) == Some(self.identifier) && word(6) == Some(sequence)
     }
+}
+
+/// Whether a `blackhole` or `prohibit` route, a firewall or an IPsec policy keeps the request in: EINVAL, EACCES, EPERM
+/// (`fib_props` in net/ipv4/fib_semantics.c; `nf_hook_slow()`; `xfrm_lookup()`).
+fn is_forbidden(errno: nix::errno::Errno) -> bool {
+    use nix::errno::Errno::{EACCES, EINVAL, EPERM};
+    matches!(errno, EINVAL | EACCES | EPERM)
 }
 
 /// Whether the kernel says that there is no way to the destination.

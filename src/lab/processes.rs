@@ -1,9 +1,11 @@
 //! The programs that run in a lab's hosts: find them, end them.
 //!
 //! A program belongs to a host when it is in the host's network namespace, however it came there, as `ip netns pids`
-//! sees it. Works on /proc alone, and never touches a process of another namespace.
+//! sees it. It belongs to the lab, too, when it has left for another network namespace with the lab's variable in its
+//! environment. Works on /proc alone, and touches no other process.
 
 use std::fs;
+use std::os::fd::AsFd;
 use std::path::PathBuf;
 use std::thread;
 use std::time::{Duration, Instant};
@@ -22,6 +24,9 @@ const GRACE: Duration = Duration::from_millis(500);
 
 /// How long the kernel may take to end a killed program.
 const KILL_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// Names the lab that a program runs in, in its environment.
+pub const LAB_VARIABLE: &str = "VPNLAB_LAB";
 
 /// The comm(5) of the vpnlab process that waits for a host's shell; `lab reset` leaves that shell alone by it.
 pub const SHELL_KEEPER: &std::ffi::CStr = c"vpnlab-shell";
@@ -69,11 +74,10 @@ impl Process {
 }
 
 /// The programs in these network namespaces, by namespace.
-pub fn running_in(networks: &[impl std::os::fd::AsFd]) -> Result<Vec<Vec<Process>>> {
+pub fn running_in(networks: &[impl AsFd]) -> Result<Vec<Vec<Process>>> {
     let identities = networks.iter().map(namespace::identity).collect::<Result<Vec<_>>>()?;
     let mut found = vec![Vec::new(); networks.len()];
-    let entries = fs::read_dir("/proc").into_iter().flatten().flatten();
-    for pid in entries.filter_map(|entry| entry.file_name().to_str()?.parse::<i32>().ok()) {
+    for pid in pids() {
         let of = identity_of(pid);
         if let Some(place) = identities.iter().position(|identity| Some(*identity) == of) {
             // Between the two looks it may have ended.
@@ -83,17 +87,50 @@ pub fn running_in(networks: &[impl std::os::fd::AsFd]) -> Result<Vec<Vec<Process
     Ok(found)
 }
 
+/// The programs that `lab exec` and `lab shell` have started in this lab, and theirs, in whatever namespaces they are now.
+fn running_for(lab: &str) -> Vec<Process> {
+    let variable = format!("{LAB_VARIABLE}={lab}");
+    // A plain user may have a lab of the same name, and so may the root of a container.
+    let own = namespaces_of("self");
+    let is_near = |pid: &i32| namespaces_of(&pid.to_string()) == own;
+    let is_ours = |pid: &i32| {
+        let environment = fs::read(format!("/proc/{pid}/environ")).unwrap_or_default();
+        environment.split(|byte| *byte == 0).any(|word| word == variable.as_bytes())
+    };
+    pids().filter(is_near).filter(is_ours).filter_map(|pid| look_at(Pid::from_raw(pid))).collect()
+}
+
 /// Ends the programs in these network namespaces: asks them first, then kills them; returns when they are gone.
 /// With `keep_shells`, those that `lab shell` started go on.
 ///
 /// # Errors
 /// One of them does not end, as it is not the caller's to kill or hangs in the kernel.
-pub fn end_in(networks: &[impl std::os::fd::AsFd], keep_shells: bool) -> Result<()> {
+pub fn end_in(networks: &[impl AsFd], keep_shells: bool) -> Result<()> {
+    let running = || Ok(running_in(networks)?.into_iter().flatten().collect());
+    end_all(running, |process| keep_shells && process.is_lab_shell())
+}
+
+/// Ends the programs of a whole lab of root's as [`end_in`] does: those in its network namespaces, and those that were
+/// started in it and have left for another.
+///
+/// # Errors
+/// As of [`end_in`].
+pub fn end_of_lab(lab: &str, networks: &[impl AsFd]) -> Result<()> {
+    let running = || {
+        let mut found: Vec<Process> = running_in(networks)?.into_iter().flatten().collect();
+        found.extend(running_for(lab));
+        Ok(found)
+    };
+    end_all(running, |_| false)
+}
+
+/// Ends what is running but for this process and what is spared, until nothing is.
+fn end_all(running: impl Fn() -> Result<Vec<Process>>, is_spared: impl Fn(&Process) -> bool) -> Result<()> {
     let started = Instant::now();
     let mut sent = Vec::new();
     loop {
-        let mut left: Vec<Process> = running_in(networks)?.into_iter().flatten().collect();
-        left.retain(|process| process.pid != getpid() && !(keep_shells && process.is_lab_shell()));
+        let mut left = running()?;
+        left.retain(|process| process.pid != getpid() && !is_spared(process));
         let Some(first) = left.first() else { return Ok(()) };
         if started.elapsed() > GRACE + KILL_TIMEOUT {
             return Err(Error::failed(format!("program {} ({}) does not end", first.pid, first.command))
@@ -114,6 +151,16 @@ pub fn end_in(networks: &[impl std::os::fd::AsFd], keep_shells: bool) -> Result<
         }
         thread::sleep(Duration::from_millis(2));
     }
+}
+
+/// The user and the process namespace of a process.
+fn namespaces_of(process: &str) -> [Option<PathBuf>; 2] {
+    ["user", "pid"].map(|kind| fs::read_link(format!("/proc/{process}/ns/{kind}")).ok())
+}
+
+fn pids() -> impl Iterator<Item = i32> {
+    let entries = fs::read_dir("/proc").into_iter().flatten().flatten();
+    entries.filter_map(|entry| entry.file_name().to_str()?.parse().ok())
 }
 
 fn identity_of(pid: i32) -> Option<(u64, u64)> {

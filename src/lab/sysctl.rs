@@ -2,6 +2,7 @@
 
 use std::fs;
 use std::io;
+use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
 use log::{debug, warn};
@@ -16,7 +17,7 @@ pub struct Setting {
     value: String,
 }
 
-/// All settings of the calling thread's network namespace that can be read.
+/// All settings of the calling thread's network namespace that can be read and written.
 pub fn all() -> Result<Vec<Setting>> {
     let mut found = Vec::new();
     collect(Path::new(SETTINGS), &mut found).context(|| format!("cannot read {SETTINGS}"))?;
@@ -30,12 +31,18 @@ fn collect(directory: &Path, found: &mut Vec<Setting>) -> io::Result<()> {
         let entry = entry?;
         if entry.file_type()?.is_dir() {
             collect(&entry.path(), found)?;
-        } else if let Ok(value) = fs::read_to_string(entry.path()) {
+        } else if is_settable(&entry) {
             // Some can only be written, and some have no value yet.
-            found.push(Setting { path: entry.path(), value });
+            let value = fs::read_to_string(entry.path());
+            found.extend(value.map(|value| Setting { path: entry.path(), value }));
         }
     }
     Ok(())
+}
+
+/// Whether it can be written at all: nf_conntrack_count, for example, is what the kernel counts.
+fn is_settable(entry: &fs::DirEntry) -> bool {
+    entry.metadata().is_ok_and(|metadata| metadata.permissions().mode() & 0o222 != 0)
 }
 
 /// Gives the calling thread's network namespace these settings. One that cannot be set is told in the log:

@@ -174,8 +174,8 @@ pub fn vpnlab() -> &'static Path {
             return built.to_path_buf();
         }
         // Root's home may be closed to others.
-        let directory = Path::new("/tmp").join(format!("vpnlab-test-{}", std::process::id()));
-        std::fs::create_dir_all(&directory).expect("/tmp can be written");
+        // What root runs stands where nobody else can have prepared it: mkdtemp(3) makes a new directory, or fails.
+        let directory = nix::unistd::mkdtemp("/tmp/vpnlab-test-XXXXXX").expect("/tmp can be written");
         let copy = directory.join("vpnlab");
         std::fs::copy(built, &copy).expect("vpnlab can be copied to /tmp");
         for path in [&directory, &copy] {

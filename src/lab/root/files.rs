@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 use nix::mount::{MntFlags, MsFlags, mount, umount2};
 
 use crate::error::{Context, Error, Result};
-use crate::lab::root;
+use crate::lab::{names, root};
 
 pub const NAMESPACES: &str = "/run/netns";
 pub const ETC: &str = "/etc/netns";
@@ -39,7 +39,12 @@ fn signature(lab: &str) -> String {
     format!("# made by vpnlab for lab {lab}; `vpnlab lab down` removes it\n")
 }
 
+/// Writes a host's files into its directory under `/etc/netns`, for every user to read.
 pub fn write_names(directory: &Path, lab: &str, files: &[(&str, String)]) -> Result<()> {
+    names::readable_by_all(|| write_each(directory, lab, files))
+}
+
+fn write_each(directory: &Path, lab: &str, files: &[(&str, String)]) -> Result<()> {
     let failed = || format!("cannot write {}", directory.display());
     fs::create_dir_all(directory).context(failed)?;
     for (name, text) in files {
@@ -92,6 +97,10 @@ pub fn files_in(directory: impl AsRef<Path>) -> Vec<PathBuf> {
 
 /// Makes the directories that `ip netns` would make, and notes what was not there.
 pub fn prepare_shared() -> Result<()> {
+    names::readable_by_all(make_shared)
+}
+
+fn make_shared() -> Result<()> {
     let failed = || format!("cannot prepare {NAMESPACES}");
     fs::create_dir_all(STATE).context(|| format!("cannot make {STATE}"))?;
     for directory in SHARED {

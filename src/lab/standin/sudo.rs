@@ -85,7 +85,7 @@ fn command(words: Vec<OsString>) -> Result<Option<Vec<OsString>>> {
             words.next();
         }
     }
-    while let Some(assignment) = words.next_if(|word| word.as_bytes().contains(&b'=')) {
+    while let Some(assignment) = words.next_if(|word| is_assignment(word.as_bytes())) {
         let bytes = assignment.as_bytes();
         let (name, value) = bytes.split_at(bytes.iter().position(|byte| *byte == b'=').unwrap_or(0));
         let name = String::from_utf8_lossy(name);
@@ -107,6 +107,11 @@ fn command(words: Vec<OsString>) -> Result<Option<Vec<OsString>>> {
     }
 }
 
+/// Whether a word is `NAME=VALUE`; without a name it is the command.
+fn is_assignment(word: &[u8]) -> bool {
+    word.iter().position(|byte| *byte == b'=').is_some_and(|length| length > 0)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -121,6 +126,7 @@ mod tests {
         assert_eq!(of("sysctl -w net.ipv4.ip_forward=1"), ["sysctl", "-w", "net.ipv4.ip_forward=1"]);
         assert_eq!(of("-E -u root python3 tun.py -u"), ["python3", "tun.py", "-u"]);
         assert_eq!(of("-- -odd"), ["-odd"]);
+        assert_eq!(of("=x ls"), ["=x", "ls"]);
         assert_eq!(of("-uroot ls"), ["ls"]);
         assert_eq!(of("-nu root -- ls -u"), ["ls", "-u"]);
         assert_eq!(of("--user root --chdir=/tmp ls"), ["ls"]);
