@@ -33,6 +33,17 @@ fn programs(lab: &Lab, containing: &str) -> Vec<String> {
     programs.map(|it| it["command"].as_str().unwrap().to_string()).filter(|it| it.contains(containing)).collect()
 }
 
+/// The states (proc_pid_stat(5)) of the processes whose command line contains this.
+fn states_of(containing: &str) -> Vec<String> {
+    let state = |entry: std::fs::DirEntry| {
+        let read = |file: &str| std::fs::read(entry.path().join(file)).unwrap_or_default();
+        let matches = String::from_utf8_lossy(&read("cmdline")).contains(containing);
+        let stat = String::from_utf8_lossy(&read("stat")).into_owned();
+        matches.then(|| stat.rsplit_once(") ").map(|(_, rest)| rest[..1].to_string())).flatten()
+    };
+    std::fs::read_dir("/proc").unwrap().flatten().filter_map(state).collect()
+}
+
 for_each_user! {
     fn the_exit_code_is_the_commands_own(user: User) {
         let lab = Lab::up(user);
@@ -214,14 +225,19 @@ for_each_user! {
     fn a_program_can_be_stopped_and_brought_back_from_the_callers_shell(user: User) {
         let lab = Lab::up(user);
         let mut terminal = Terminal::open(&lab.machine, "bash --norc -i");
-        terminal.types(&format!("PS1='outside> '\n{}\n", words(&lab, "exec useru -- sh -c 'echo ready; read x; echo got $x'")));
+        let script = format!("exec useru -- sh -c 'echo ready; read x; echo got $x; : {}'", lab.name);
+        terminal.types(&format!("PS1='outside> '\n{}\n", words(&lab, &script)));
         terminal.shows("\nready");
         terminal.types(CTRL_Z);
         terminal.shows("Stopped");
+        terminal.shows("outside> ");
+        // The shell goes on when vpnlab has stopped; its program stops at its own time, and until then takes what is typed.
+        eventually("both have stopped", || states_of(&format!(": {}", lab.name)) == ["T", "T"]);
         terminal.types("fg\n");
         terminal.shows("exec useru");
         terminal.types("more\n");
         terminal.shows("got more");
+        terminal.shows("outside> ");
         terminal.types("exit 3\n");
         assert_eq!(terminal.end(), 3);
     }
@@ -236,6 +252,7 @@ for_each_user! {
         terminal.shows("\nPING server-lan0 (10.1.2.3) 56(84) bytes of data.\nuseru:$ ");
         terminal.types("sudo vpnlab --version\n");
         terminal.shows("\nvpnlab ");
+        terminal.shows("useru:$ ");
         terminal.types("exit 4\n");
         assert_eq!(terminal.end(), 4);
     }
@@ -253,14 +270,17 @@ for_each_user! {
         eventually("sleep runs", || programs(&lab, "sleep 1000").len() == 1);
         terminal.types(CTRL_Z);
         terminal.shows("Stopped");
+        terminal.shows("server:$ ");
         terminal.types("jobs\n");
-        terminal.shows("sleep 1000");
+        terminal.shows("Stopped");
+        terminal.shows("server:$ ");
         terminal.types("fg\n");
-        terminal.shows("sleep 1000");
+        terminal.shows("\nsleep 1000");
         terminal.types(CTRL_C);
         terminal.shows("server:$ ");
         terminal.types("sleep 1000 & kill %1; wait; echo done\n");
         terminal.shows("\ndone");
+        terminal.shows("server:$ ");
         terminal.types(CTRL_D);
         terminal.end();
         eventually("nothing is left in the lab", || programs(&lab, "").is_empty());
@@ -273,6 +293,7 @@ for_each_user! {
         // In a shell of its own without job control, the one that changes the size is of the same process group.
         terminal.types("sh -c 'trap \"stty size\" WINCH; stty rows 33 cols 99; wait'\n");
         terminal.shows("\n33 99");
+        terminal.shows("useru:$ ");
         terminal.types("exit\n");
         assert_eq!(terminal.end(), 0);
     }
