@@ -2,13 +2,14 @@
 
 use std::ffi::OsString;
 use std::net::{IpAddr, Ipv4Addr};
-use std::thread;
 use std::time::{Duration, Instant};
 
 use clap::Parser;
+use nix::sys::signal::{SigSet, Signal};
+use nix::sys::signalfd::{SfdFlags, SignalFd};
 
 use super::{parse, resolve};
-use crate::error::Result;
+use crate::error::{Context, Result};
 use crate::lab::check::unreachable;
 use crate::lab::probe::{Answer, Prober};
 use crate::output;
@@ -45,7 +46,7 @@ struct Ping {
 pub fn run(words: Vec<OsString>) -> Result<u8> {
     let args: Ping = parse("ping", words);
     let to = resolve(&args.destination)?;
-    let prober = Prober::open()?;
+    let prober = Prober::open()?.until(interrupt()?);
     let size = usize::from(args.size);
     let shown = name(to, args.numeric);
     output::line(format_args!(
@@ -56,11 +57,11 @@ pub fn run(words: Vec<OsString>) -> Result<u8> {
     let started = Instant::now();
     let (mut sent, mut received, mut errors) = (0_u16, 0, 0);
     let mut times: Vec<f64> = Vec::new();
-    let between = Duration::try_from_secs_f64(args.interval).unwrap_or_default();
+    let between = seconds(args.interval);
     loop {
         sent = sent.wrapping_add(1);
         let last = args.count == Some(sent);
-        let wait = if last { Duration::try_from_secs_f64(args.timeout).unwrap_or_default() } else { between };
+        let wait = if last { seconds(args.timeout) } else { between };
         let (answer, took) = prober.probe(to, args.ttl, sent, size, wait)?;
         match answer {
             Answer::Reply { from, ttl, length } => {
@@ -85,13 +86,27 @@ pub fn run(words: Vec<OsString>) -> Result<u8> {
             }
             Answer::Silence => {}
         }
-        if last {
+        // Ctrl-C: nothing further is sent, and the statistics follow.
+        let pause = if last { Duration::ZERO } else { between.saturating_sub(took) };
+        if prober.pause(pause).context(|| "cannot wait".into())? || last {
             break;
         }
-        thread::sleep(between.saturating_sub(took));
     }
     summary(&args, sent, received, errors, started.elapsed(), &times, shown.as_deref().unwrap_or(&args.destination))?;
     Ok(u8::from(received == 0))
+}
+
+/// A time as typed; none where it is negative, and a day at most, so that no sum of times overflows.
+fn seconds(typed: f64) -> Duration {
+    Duration::try_from_secs_f64(typed.min(86_400.0)).unwrap_or_default()
+}
+
+/// From now on, Ctrl-C does not kill this process, but can be read from the descriptor.
+fn interrupt() -> Result<SignalFd> {
+    let waiting = || "cannot wait for SIGINT".to_string();
+    let signals = SigSet::from_iter([Signal::SIGINT]);
+    signals.thread_block().context(waiting)?;
+    SignalFd::with_flags(&signals, SfdFlags::SFD_CLOEXEC).context(waiting)
 }
 
 fn summary(
