@@ -103,9 +103,7 @@ while True: time.sleep(10)' &
         lab.lab(&["down"]).ok();
         assert_eq!(polite.wait().expect(3).stdout, "here\ngoodbye\n");
         program.wait().expect(137);
-        if user == User::Plain {
-            assert_eq!(processes_of(word), Vec::<String>::new());
-        }
+        assert_eq!(processes_of(word), Vec::<String>::new());
         lab.lab(&["up"]).ok();
         assert!(!lab.exec("useru", &["ip", "-o", "link"]).ok().stdout.contains("tun"));
     }
