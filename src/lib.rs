@@ -8,7 +8,7 @@
 //! | the testbed | [`lab`], [`demo`] | hosts as namespaces; the handout as a story |
 //! | the network | [`tun`], [`link`], [`select`], [`net`] | the TUN device, batches of packets, waiting, addresses and routes |
 //! | packets | [`packet`] | pure: validate, describe, answer, rewrite |
-//! | data | [`topology`], [`error`] | the lab's network; the one error type |
+//! | data | [`topology`], [`error`], [`output`] | the lab's network; the one error type; printing |
 //! | the kernel | [`sys`] | the only unsafe code |
 //!
 //! A layer imports from those below it only. `packet` is pure: no descriptor, no clock, no log.
@@ -31,6 +31,7 @@ pub mod lines;
 pub mod link;
 pub mod logging;
 pub mod net;
+pub mod output;
 pub mod packet;
 pub mod select;
 pub mod signals;

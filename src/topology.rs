@@ -5,7 +5,6 @@
 //! address of the lab.
 
 use std::collections::HashSet;
-use std::io::Write;
 use std::net::{IpAddr, Ipv4Addr};
 use std::path::Path;
 use std::sync::LazyLock;
@@ -14,6 +13,7 @@ use ipnet::{IpNet, Ipv4Net};
 use serde::{Deserialize, Serialize};
 
 use crate::error::{Error, Result};
+use crate::output;
 
 /// The handout's own network, as it stands in `lab/topology.toml`.
 pub const HANDOUT: &str = include_str!("../lab/topology.toml");
@@ -148,8 +148,7 @@ static BUILT_IN: LazyLock<Topology> =
 pub fn current() -> &'static Topology {
     static CURRENT: LazyLock<Topology> = LazyLock::new(|| match std::env::var_os(VARIABLE) {
         Some(path) => Topology::read(Path::new(&path)).unwrap_or_else(|error| {
-            // Not eprintln, which panics when nobody reads stderr any more.
-            let _ = writeln!(std::io::stderr(), "vpnlab: {VARIABLE} is ignored: {error}");
+            output::error_line(format_args!("vpnlab: {VARIABLE} is ignored: {error}"));
             handout().clone()
         }),
         None => handout().clone(),

@@ -74,7 +74,17 @@ impl Drop for Directory {
     }
 }
 
-for_each_user! {    fn a_route_that_forbids_a_probe_is_a_failed_check(user: User) {
+for_each_user! {    fn output_that_cannot_be_written_is_an_error(user: User) {
+        let lab = Lab::up(user);
+        for stand_in in ["ping -c1", "traceroute"] {
+            let (name, options) = stand_in.split_once(' ').unwrap_or((stand_in, ""));
+            let run = format!("exec -a {name} {} {options} 127.0.0.1 >/dev/full", common::vpnlab().display());
+            let done = lab.exec("useru", &["bash", "-c", &run]).expect(1);
+            assert_eq!(done.stderr, "vpnlab: cannot write to standard output: No space left on device (os error 28)\n");
+        }
+    }
+
+    fn a_route_that_forbids_a_probe_is_a_failed_check(user: User) {
         let lab = Lab::up(user);
         for (kind, why) in [("blackhole", "Invalid argument"), ("prohibit", "Permission denied")] {
             lab.exec("useru", &["ip", "route", "replace", kind, "10.1.2.3/32"]).ok();

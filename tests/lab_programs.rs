@@ -172,6 +172,23 @@ for_each_user! {
         assert_eq!(tcpdump.wait().ok().stdout.lines().count(), 2);
     }
 
+    fn the_stand_in_for_ping_ends_on_ctrl_c_with_its_statistics(user: User) {
+        let lab = Lab::up(user);
+        for (interval, shows) in [("0.1", "packets transmitted"), ("100", "1 packets transmitted, 1 received")] {
+            let script = format!("PATH=${{PATH##*:}} exec ping -i {interval} server");
+            let mut ping = lab.start("useru", &["sh", "-c", &script]);
+            ping.wait_for("icmp_seq=1");
+            let done = ping.interrupt().ok();
+            assert!(done.stdout.contains(shows) && done.stdout.contains("rtt min/avg/max/mdev"), "{done:#?}");
+        }
+        // Nobody answers: as with iputils' ping, the exit code is 1.
+        lab.exec("server", &["nft", "add table ip mine; add chain ip mine input { type filter hook input priority 0; policy drop; }"]).ok();
+        let mut ping = lab.start("useru", &["sh", "-c", "PATH=${PATH##*:} exec ping -c1 -W 100 server"]);
+        ping.wait_for("bytes of data");
+        let done = ping.interrupt().expect(1);
+        assert!(done.stdout.contains("1 packets transmitted, 0 received, 100% packet loss"), "{done:#?}");
+    }
+
     fn sudo_understands_its_options_and_finds_vpnlab(user: User) {
         let lab = Lab::up(user);
         for (words, prints) in [

@@ -13,6 +13,7 @@ const SEEN: &str = "
     ip -6 route show table all | grep -v -e fe80 -e ff00 | sort
     ip rule; ip -6 rule
     ip neigh show nud permanent
+    ip nexthop; ip xfrm policy; ip xfrm state; tc qdisc show dev lo
     nft list ruleset 2>/dev/null || sudo nft list ruleset
     find /proc/sys/net -type f -readable | sort | grep -v -e '/eth[0-9]' | while read f; do
         value=$(cat $f 2>/dev/null) && echo $f $value
@@ -103,6 +104,11 @@ for_each_user! {
             ip rule add from 10.1.3.0/24 table 77; ip -6 rule add from fd00::/64 table 77; ip rule del pref 32767
             ip neigh add 10.1.2.77 lladdr 02:00:00:00:00:77 dev eth0 nud permanent
             nft add table ip mine; nft add chain ip mine input '{ type filter hook input priority 0; policy drop; }'
+            ip nexthop add id 7 blackhole; ip nexthop add id 8 via 10.1.2.3 dev eth0; ip nexthop add id 9 group 8
+            ip route add 10.69.0.0/16 nhid 7; ip route add 10.70.0.0/16 nhid 9
+            ip xfrm policy add dir out src 10.1.2.2 dst 10.1.2.3 action block
+            ip xfrm policy add dir in src 10.1.2.3 dst 10.1.2.2 action block
+            tc qdisc add dev lo root pfifo; tc qdisc add dev lo clsact
             for set in ipv4.ip_forward=1 ipv4.ip_default_ttl=3 ipv4.conf.all.rp_filter=2 ipv4.conf.default.arp_ignore=1 \
                 ipv4.icmp_echo_ignore_all=1 ipv6.conf.all.disable_ipv6=1; do
                 sysctl -qw \"net.$set\"

@@ -1,7 +1,9 @@
 //! Empties used namespaces, so that the lab can be wired anew in them: the first half of `lab reset`.
 //!
-//! What a student may have changed is many things, so this does not list them: settings and routing rules are made
-//! those of a namespace that was made a moment ago, and links, routes and firewall rules are all deleted.
+//! What a student may have changed is many things. Settings and routing rules are made those of a namespace that was made
+//! a moment ago; links with all that is on them, routes, nexthops, nftables rules (those of iptables-nft among them), IPsec
+//! policies and states, and the queues of `lo` are deleted. Not undone are rules of the old iptables-legacy, IPVS, the
+//! default IPsec policy (`ip xfrm policy setdefault`), traffic control actions that no filter uses, and files.
 
 use std::os::fd::{AsFd, OwnedFd};
 
@@ -17,6 +19,8 @@ use crate::lab::build::{Networks, WIRES_GROUP};
 use crate::lab::{namespace, reject, sysctl};
 use crate::net::{self, Net};
 
+mod flush;
+
 /// Takes everything out of a lab's namespaces.
 pub fn clear(networks: &Networks) -> Result<()> {
     delete_wires(&networks.wires)?;
@@ -26,9 +30,12 @@ pub fn clear(networks: &Networks) -> Result<()> {
             let net = Net::open(Level::Debug)?;
             delete_links(&net)?;
             empty_loopback(&net)?;
+            flush::queues_of_loopback()?;
+            flush::nexthops()?;
             delete_routes(&net)?;
             restore_rules(&net, &fresh.rules)?;
             sysctl::restore(&fresh.settings);
+            flush::ipsec()?;
             reject::flush()
         })?;
     }

@@ -9,6 +9,7 @@ use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::time::{Duration, Instant};
 
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use nix::sys::signalfd::SignalFd;
 use nix::sys::socket::{
     AddressFamily, MsgFlags, SockFlag, SockProtocol, SockType, SockaddrIn, recv, sendto, setsockopt, socket, sockopt,
 };
@@ -54,6 +55,7 @@ pub enum Answer {
 pub struct Prober {
     socket: OwnedFd,
     identifier: u16,
+    interrupt: Option<SignalFd>,
 }
 
 const ICMP_HEADER: usize = 8;
@@ -67,7 +69,31 @@ impl Prober {
         let opened = socket(AddressFamily::Inet, SockType::Raw, SockFlag::SOCK_CLOEXEC, SockProtocol::Icmp);
         let opened = opened
             .map_err(|errno| Error::environment("cannot open a raw ICMP socket").because(errno).hint(RUN_AS_ROOT))?;
-        Ok(Self { socket: opened, identifier: std::process::id() as u16 })
+        Ok(Self { socket: opened, identifier: std::process::id() as u16, interrupt: None })
+    }
+
+    /// Stops waiting once there is a signal in this descriptor; see [`Prober::pause`].
+    pub fn until(self, interrupt: SignalFd) -> Self {
+        Self { interrupt: Some(interrupt), ..self }
+    }
+
+    /// Waits this long. Returns whether there is a signal that ends the waiting; it stays where it is.
+    pub fn pause(&self, wait: Duration) -> io::Result<bool> {
+        let Some(interrupt) = &self.interrupt else {
+            std::thread::sleep(wait);
+            return Ok(false);
+        };
+        let deadline = Instant::now() + wait;
+        loop {
+            let left = deadline.saturating_duration_since(Instant::now());
+            let mut awaited = [PollFd::new(interrupt.as_fd(), PollFlags::POLLIN)];
+            match poll(&mut awaited, timeout(left)) {
+                Ok(0) if left.is_zero() => return Ok(false),
+                Ok(0) | Err(nix::errno::Errno::EINTR) => {}
+                Ok(_) => return Ok(true),
+                Err(errno) => return Err(errno.into()),
+            }
+        }
     }
 
     /// Sends one echo request of `payload` bytes and waits for what comes of it; also says how long that took.
@@ -114,12 +140,16 @@ impl Prober {
             if left.is_zero() {
                 return Ok(Answer::Silence);
             }
-            let mut readable = [PollFd::new(self.socket.as_fd(), PollFlags::POLLIN)];
-            let timeout = PollTimeout::try_from(left.as_millis() + 1).unwrap_or(PollTimeout::MAX);
-            match poll(&mut readable, timeout) {
+            let mut awaited = vec![PollFd::new(self.socket.as_fd(), PollFlags::POLLIN)];
+            awaited.extend(self.interrupt.iter().map(|it| PollFd::new(it.as_fd(), PollFlags::POLLIN)));
+            match poll(&mut awaited, timeout(left)) {
                 Ok(0) | Err(nix::errno::Errno::EINTR) => continue,
                 other => other?,
             };
+            // What has arrived counts, also when the signal has arrived, too.
+            if awaited[0].any() != Some(true) {
+                return Ok(Answer::Silence);
+            }
             let length = match recv(self.socket.as_raw_fd(), &mut buffer, MsgFlags::MSG_DONTWAIT) {
                 Ok(length) => length,
                 // Errors that the kernel reports on the socket come as messages too.
@@ -161,6 +191,14 @@ impl Prober {
     fn is_ours(&self, echo: &[u8], sequence: u16) -> bool {
         let word = |at: usize| echo.get(at..at + 2).map(|bytes| u16::from_be_bytes([bytes[0], bytes[1]]));
         word(4) == Some(self.identifier) && word(6) == Some(sequence)
+    }
+}
+
+/// A time as poll(2) takes it, rounded up to whole milliseconds.
+fn timeout(left: Duration) -> PollTimeout {
+    match left.is_zero() {
+        true => PollTimeout::ZERO,
+        false => PollTimeout::try_from(left.as_millis() + 1).unwrap_or(PollTimeout::MAX),
     }
 }
 

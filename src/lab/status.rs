@@ -9,6 +9,7 @@ use serde::Serialize;
 use crate::error::Result;
 use crate::lab::{Lab, Mode, build, namespace, processes, root, rootless};
 use crate::net::Net;
+use crate::output;
 
 /// A lab that is up.
 #[derive(Debug, Serialize)]
@@ -42,7 +43,7 @@ pub fn all() -> Result<Vec<LabStatus>> {
         match Lab::find(&name) {
             Ok(Some(lab)) => labs.push(look_at(&lab)?),
             Ok(None) => {}
-            Err(error) => eprintln!("vpnlab: {error}"),
+            Err(error) => output::error_line(format_args!("vpnlab: {error}")),
         }
     }
     Ok(labs)

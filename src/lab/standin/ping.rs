@@ -2,15 +2,17 @@
 
 use std::ffi::OsString;
 use std::net::{IpAddr, Ipv4Addr};
-use std::thread;
 use std::time::{Duration, Instant};
 
 use clap::Parser;
+use nix::sys::signal::{SigSet, Signal};
+use nix::sys::signalfd::{SfdFlags, SignalFd};
 
 use super::{parse, resolve};
-use crate::error::Result;
+use crate::error::{Context, Result};
 use crate::lab::check::unreachable;
 use crate::lab::probe::{Answer, Prober};
+use crate::output;
 use crate::topology;
 
 /// Send ICMP echo requests (vpnlab's own ping, for want of another)
@@ -44,66 +46,94 @@ struct Ping {
 pub fn run(words: Vec<OsString>) -> Result<u8> {
     let args: Ping = parse("ping", words);
     let to = resolve(&args.destination)?;
-    let prober = Prober::open()?;
+    let prober = Prober::open()?.until(interrupt()?);
     let size = usize::from(args.size);
     let shown = name(to, args.numeric);
-    println!("PING {} ({to}) {size}({}) bytes of data.", shown.as_deref().unwrap_or(&args.destination), size + 28);
+    output::line(format_args!(
+        "PING {} ({to}) {size}({}) bytes of data.",
+        shown.as_deref().unwrap_or(&args.destination),
+        size + 28
+    ))?;
     let started = Instant::now();
     let (mut sent, mut received, mut errors) = (0_u16, 0, 0);
     let mut times: Vec<f64> = Vec::new();
-    let between = Duration::try_from_secs_f64(args.interval).unwrap_or_default();
+    let between = seconds(args.interval);
     loop {
         sent = sent.wrapping_add(1);
         let last = args.count == Some(sent);
-        let wait = if last { Duration::try_from_secs_f64(args.timeout).unwrap_or_default() } else { between };
+        let wait = if last { seconds(args.timeout) } else { between };
         let (answer, took) = prober.probe(to, args.ttl, sent, size, wait)?;
         match answer {
             Answer::Reply { from, ttl, length } => {
                 received += 1;
                 times.push(took.as_secs_f64() * 1000.0);
-                println!(
+                output::line(format_args!(
                     "{length} bytes from {}: icmp_seq={sent} ttl={ttl} time={:.3} ms",
                     who(from, args.numeric),
                     took.as_secs_f64() * 1000.0
-                );
+                ))?;
             }
             Answer::Unreachable { from, code } => {
                 errors += 1;
-                println!("From {} icmp_seq={sent} {}", who(from, args.numeric), unreachable(code));
+                output::line(format_args!("From {} icmp_seq={sent} {}", who(from, args.numeric), unreachable(code)))?;
             }
             Answer::Expired { from } => {
                 errors += 1;
-                println!("From {} icmp_seq={sent} Time to live exceeded", who(from, args.numeric));
+                output::line(format_args!("From {} icmp_seq={sent} Time to live exceeded", who(from, args.numeric)))?;
             }
-            Answer::NotSent(errno) => println!("ping: sendmsg: {}", std::io::Error::from_raw_os_error(errno)),
+            Answer::NotSent(errno) => {
+                output::line(format_args!("ping: sendmsg: {}", std::io::Error::from_raw_os_error(errno)))?;
+            }
             Answer::Silence => {}
         }
-        if last {
+        // Ctrl-C: nothing further is sent, and the statistics follow.
+        let pause = if last { Duration::ZERO } else { between.saturating_sub(took) };
+        if prober.pause(pause).context(|| "cannot wait".into())? || last {
             break;
         }
-        thread::sleep(between.saturating_sub(took));
     }
-    summary(&args, sent, received, errors, started.elapsed(), &times, shown.as_deref().unwrap_or(&args.destination));
+    summary(&args, sent, received, errors, started.elapsed(), &times, shown.as_deref().unwrap_or(&args.destination))?;
     Ok(u8::from(received == 0))
 }
 
-fn summary(args: &Ping, sent: u16, received: u16, errors: u16, took: Duration, times: &[f64], name: &str) {
+/// A time as typed; none where it is negative, and a day at most, so that no sum of times overflows.
+fn seconds(typed: f64) -> Duration {
+    Duration::try_from_secs_f64(typed.min(86_400.0)).unwrap_or_default()
+}
+
+/// From now on, Ctrl-C does not kill this process, but can be read from the descriptor.
+fn interrupt() -> Result<SignalFd> {
+    let waiting = || "cannot wait for SIGINT".to_string();
+    let signals = SigSet::from_iter([Signal::SIGINT]);
+    signals.thread_block().context(waiting)?;
+    SignalFd::with_flags(&signals, SfdFlags::SFD_CLOEXEC).context(waiting)
+}
+
+fn summary(
+    args: &Ping,
+    sent: u16,
+    received: u16,
+    errors: u16,
+    took: Duration,
+    times: &[f64],
+    name: &str,
+) -> Result<()> {
     let lost = if sent == 0 { 0 } else { (u32::from(sent - received)) * 100 / u32::from(sent) };
     let errors = if errors > 0 { format!(" +{errors} errors,") } else { String::new() };
-    println!("\n--- {name} ping statistics ---");
-    println!(
+    output::line(format_args!("\n--- {name} ping statistics ---"))?;
+    output::line(format_args!(
         "{sent} packets transmitted, {received} received,{errors} {lost}% packet loss, time {}ms",
         if args.count == Some(1) { 0 } else { took.as_millis() }
-    );
+    ))?;
     if times.is_empty() {
-        println!();
+        output::line("")
     } else {
         let count = times.len() as f64;
         let mean = times.iter().sum::<f64>() / count;
         let deviation = (times.iter().map(|time| (time - mean).powi(2)).sum::<f64>() / count).sqrt();
         let least = times.iter().copied().fold(f64::INFINITY, f64::min);
         let most = times.iter().copied().fold(0.0, f64::max);
-        println!("rtt min/avg/max/mdev = {least:.3}/{mean:.3}/{most:.3}/{deviation:.3} ms");
+        output::line(format_args!("rtt min/avg/max/mdev = {least:.3}/{mean:.3}/{most:.3}/{deviation:.3} ms"))
     }
 }
 

@@ -7,6 +7,7 @@ use clap::Parser;
 use super::parse;
 use crate::error::Result;
 use crate::lab::capture::{Capture, Direction};
+use crate::output;
 use crate::packet;
 
 /// Show the packets that pass an interface (vpnlab's own tcpdump, for want of another)
@@ -33,7 +34,7 @@ pub fn run(words: Vec<OsString>) -> Result<u8> {
     let args: Tcpdump = parse("tcpdump", words);
     let capture = Capture::open()?;
     let mut left = args.count.unwrap_or(u64::MAX);
-    eprintln!("listening on {}", args.interface.as_deref().unwrap_or("any"));
+    output::error_line(format_args!("listening on {}", args.interface.as_deref().unwrap_or("any")));
     let mut buffer = vec![0; 65_536];
     while left > 0 {
         let seen = capture.next(&mut buffer)?;
@@ -46,7 +47,7 @@ pub fn run(words: Vec<OsString>) -> Result<u8> {
         };
         if wanted && fits {
             let direction = if seen.direction == Direction::Out { "Out" } else { "In " };
-            println!("{} {direction} {line}", seen.interface);
+            output::line(format_args!("{} {direction} {line}", seen.interface))?;
             left -= 1;
         }
     }

@@ -9,6 +9,7 @@ use clap::Parser;
 use super::{parse, resolve};
 use crate::error::Result;
 use crate::lab::probe::{Answer, Prober};
+use crate::output;
 use crate::topology;
 
 /// Show the routers on the way to a host (vpnlab's own traceroute, for want of another)
@@ -34,7 +35,7 @@ pub fn run(words: Vec<OsString>) -> Result<u8> {
     let args: Traceroute = parse("traceroute", words);
     let to = resolve(&args.destination)?;
     let prober = Prober::open()?;
-    println!("traceroute to {} ({to}), {} hops max, 60 byte packets", args.destination, args.most);
+    output::line(format_args!("traceroute to {} ({to}), {} hops max, 60 byte packets", args.destination, args.most))?;
     let mut sequence = 0;
     for hop in 1..=args.most {
         let mut line = format!("{hop:2} ");
@@ -58,7 +59,7 @@ pub fn run(words: Vec<OsString>) -> Result<u8> {
             }
             line.push_str(&format!("  {:.3} ms{mark}", took.as_secs_f64() * 1000.0));
         }
-        println!("{line}");
+        output::line(line)?;
         if done {
             break;
         }
