@@ -87,7 +87,7 @@ for_each_user! {
         // 65500 bytes of payload make a packet of 65528; the largest UDP payload is 65507.
         lab.exec("useru", &["ping", "-c1", "-W1", "-s", "65500", "10.1.3.2"]).expect(1);
         // A packet of 65507 fills a datagram to the last byte.
-        lab.exec("useru", &["ping", "-c1", "-W2", "-s", "65479", "10.1.3.2"]).ok();
+        lab.exec("useru", &["ping", "-c1", "-W5", "-s", "65479", "10.1.3.2"]).ok();
         let done = client.interrupt().ok();
         assert!(summary(&done.stderr).contains("dropped 1: 1 message too long"), "{done:#?}");
     }
