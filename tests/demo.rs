@@ -4,7 +4,8 @@ mod common;
 
 use std::time::{Duration, Instant};
 
-use common::{Machine, Program, User, eventually, run, vpnlab};
+use common::terminal::{CTRL_C, Terminal};
+use common::{Machine, User, eventually, run, vpnlab};
 use serde_json::Value;
 
 /// The labs of a user, by `lab status`.
@@ -58,7 +59,8 @@ for_each_user! {
         run(std::process::Command::new("chmod").arg("-R").arg("a+rx").arg(&directory)).ok();
         let machine = Machine::new(user);
         let path = format!("{}:/usr/bin:/bin", directory.display());
-        let done = run(machine.command(vpnlab()).env("PATH", path).args(["demo", "--step", "0"])).expect(1);
+        let mut command = machine.command("env");
+        let done = run(command.arg(format!("PATH={path}")).arg(vpnlab()).args(["demo", "--step", "0"])).expect(1);
         std::fs::remove_dir_all(&directory).unwrap();
         assert!(done.stdout.contains("lies"), "{}", done.stdout);
         assert!(done.stdout.contains("\n0     FAILED "), "{}", done.stdout);
@@ -89,6 +91,23 @@ fn as_root_the_next_command_clears_up_after_a_demo_that_was_killed() {
     assert!(labs(&machine).is_empty());
 }
 
+for_each_user! {
+    fn ctrl_c_ends_the_demo_and_its_lab(user: User) {
+        let machine = Machine::new(user);
+        let mut demo = machine.start(&["demo"]);
+        demo.wait_for("Step 1");
+        let id = demo.pid().as_raw() as u32;
+        let before = labs(&machine);
+        let done = demo.interrupt().expect(130);
+        assert!(!done.stdout.contains("NOT SEEN"), "{}", done.stdout);
+        match user {
+            User::Plain => assert!(labs_of(&machine, id).is_empty()),
+            // In root's own process namespace the demo has another id; its lab is the only one.
+            User::Root => assert!(before.len() == 1 && labs(&machine).is_empty()),
+        }
+    }
+}
+
 #[test]
 fn a_demo_that_nobody_reads_ends_and_leaves_nothing() {
     let machine = Machine::new(User::Plain);
@@ -103,11 +122,19 @@ fn a_demo_that_nobody_reads_ends_and_leaves_nothing() {
 }
 
 #[test]
-fn with_pause_each_command_waits_for_enter() {
+fn with_pause_nothing_goes_on_until_enter() {
     let machine = Machine::new(User::Plain);
-    let script = format!("(echo; echo; echo) | '{}' demo --step 0 --pause", vpnlab().display());
-    let mut demo = Program::start(machine.command("sh").args(["-c", &script]));
-    demo.wait_for("[Enter]");
-    let done = demo.wait().ok();
-    assert_eq!(done.stdout.matches("[Enter]").count(), 5, "{}", done.stdout);
+    // The trap keeps the shell, which Ctrl-C reaches as well, until it has told the exit code.
+    let line = format!("trap : INT; {} demo --step 0 --pause; echo end $?", vpnlab().display());
+    let mut terminal = Terminal::open(&machine, &line);
+    for shown in ["ping -c 1 -W 1 server", "traceroute server", "ping -c 1 -W 1 userv"] {
+        terminal.shows("[Enter] ");
+        let before = terminal.screen();
+        assert!(before.ends_with("[Enter] "), "it goes on without Enter:\n{before}");
+        terminal.types("\n");
+        terminal.shows(shown);
+    }
+    terminal.shows("[Enter] ");
+    terminal.types(CTRL_C);
+    terminal.shows("end 130");
 }

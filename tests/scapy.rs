@@ -1,14 +1,15 @@
 //! Our words against scapy's, for thousands of packets: `describe`, `echo_reply` and `reply_from`.
 //!
-//! The packets come from `fixtures/scapy_summaries.py`, always the same ones for a seed.
+//! The packets come from `fixtures/scapy_summaries.py`, always the same ones for a seed. `SCAPY_SEED` and `SCAPY_CASES`
+//! give other and more of them: tests/full.
 
 use std::process::{Command, Output};
 use std::sync::LazyLock;
 
 use vpnlab::packet::{describe, echo_reply, reply_from};
 
-const SEED: &str = "490";
-const COUNT: &str = "6000";
+const SEED: (&str, &str) = ("SCAPY_SEED", "490");
+const CASES: (&str, &str) = ("SCAPY_CASES", "6000");
 
 /// What the script prints; it runs once for all tests.
 static TEXT: LazyLock<String> = LazyLock::new(scapy);
@@ -54,7 +55,8 @@ fn scapy() -> String {
     let (script, protocols) = (format!("{fixtures}/scapy_summaries.py"), format!("{fixtures}/protocols"));
     let python = ["/usr/bin/python3", "python3"].into_iter().find(|python| succeeds(python, &["-c", "import scapy"]));
     let python = python.expect("no Python here can import scapy: run `lab/setup.sh`");
-    let output = run(python, &[&script, SEED, COUNT, &protocols]).expect("it ran a moment ago");
+    let chosen = |(variable, usual): (&str, &str)| std::env::var(variable).unwrap_or_else(|_| usual.to_string());
+    let output = run(python, &[&script, &chosen(SEED), &chosen(CASES), &protocols]).expect("it ran a moment ago");
     assert!(output.status.success(), "{script}: {}", String::from_utf8_lossy(&output.stderr));
     String::from_utf8(output.stdout).expect("the script prints text")
 }

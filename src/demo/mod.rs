@@ -4,14 +4,19 @@
 //! they print, and judges each step by it. `stages` is the story, `stage` runs commands and tells it.
 
 use std::io::{IsTerminal, Write};
+use std::os::fd::AsFd;
 use std::process::{Command, Stdio};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread;
 use std::time::Instant;
 
 use clap::Args;
 use serde::Serialize;
 
 use crate::error::{Context, Error, Result};
-use crate::topology;
+use crate::signals::Signals;
+use crate::{logging, select, topology};
 
 mod program;
 mod stage;
@@ -57,16 +62,19 @@ pub struct Told {
 pub fn run(args: &DemoArgs) -> Result<u8> {
     let wanted = |step: &u8| args.step.is_empty() || args.step.contains(step);
     check_tun()?;
+    let stop = Signals::block()?;
     let started = Instant::now();
     let lab = DemoLab::up()?;
-    let style = stage::Style { told: !args.json, pause: args.pause, colour: colour() };
-    let mut told = Vec::new();
-    for (number, (title, story)) in (0..).zip(stages::STAGES).filter(|(number, _)| wanted(number)) {
-        lab.reset(number)?;
-        let mut stage = Stage::open(&lab.name, &style, number, title);
-        story(&mut stage, &topology::handout().tunnel)?;
-        told.push(stage.close());
+    let interrupted = lab.end_on(stop);
+    let style = stage::Style { told: !args.json, pause: args.pause, colour: colour(), interrupted };
+    let told = tell(&lab, &style, wanted);
+    if style.interrupted.load(Ordering::Relaxed) {
+        // What has failed since then, failed because the lab is being ended: that ends this process, too.
+        loop {
+            thread::park();
+        }
     }
+    let told = told?;
     lab.down()?;
     let passed = told.iter().all(|step| step.passed);
     let seconds = started.elapsed().as_secs_f64();
@@ -76,6 +84,18 @@ pub fn run(args: &DemoArgs) -> Result<u8> {
     };
     std::io::stdout().write_all(end.as_bytes()).context(|| "cannot print how it went".into())?;
     Ok(u8::from(!passed))
+}
+
+/// Tells those steps that are wanted.
+fn tell(lab: &DemoLab, style: &stage::Style, wanted: impl Fn(&u8) -> bool) -> Result<Vec<Told>> {
+    let steps = (0..).zip(stages::STAGES).filter(|(number, _)| wanted(number));
+    let told = steps.map(|(number, (title, story))| {
+        lab.reset(number)?;
+        let mut stage = Stage::open(&lab.name, style, number, title);
+        story(&mut stage, topology::handout())?;
+        Ok(stage.close())
+    });
+    told.collect()
 }
 
 /// The steps and how they went.
@@ -112,6 +132,9 @@ fn check_tun() -> Result<()> {
     }
 }
 
+/// The exit code of a program that Ctrl-C ended, as shells have it: 128 + SIGINT.
+const INTERRUPTED: i32 = 130;
+
 /// A lab of the demo's own, beside any other; it ends with the demo, also if that is killed.
 struct DemoLab {
     name: String,
@@ -123,6 +146,26 @@ impl DemoLab {
         let lab = Self { name: format!("demo-{owner}") };
         lab.command(&["up", "--owner", &owner])?;
         Ok(lab)
+    }
+
+    /// From now on Ctrl-C ends the lab, and then this program. In a thread, since the story waits in many places; what it
+    /// returns tells the story to be silent.
+    fn end_on(&self, stop: Signals) -> Arc<AtomicBool> {
+        let interrupted = Arc::new(AtomicBool::new(false));
+        let silence = Arc::clone(&interrupted);
+        let lab = Self { name: self.name.clone() };
+        thread::spawn(move || {
+            // Without a signal, or when waiting for one fails, the story ends by itself.
+            if select::readable([stop.as_fd()]).is_ok() {
+                silence.store(true, Ordering::Relaxed);
+                let done = lab.down();
+                if let Err(error) = &done {
+                    logging::fatal(error);
+                }
+                std::process::exit(INTERRUPTED);
+            }
+        });
+        interrupted
     }
 
     fn reset(&self, step: u8) -> Result<()> {

@@ -2,13 +2,19 @@
 
 use std::cell::Cell;
 use std::io::{BufRead, Write};
-use std::time::Instant;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
 
 use serde::Serialize;
 
 use super::Told;
 use super::program::{PATIENCE, Program};
 use crate::error::{Context, Error, Result};
+
+/// How long a program's line may take that is there, if it is there at all: the command that would have caused it has
+/// ended.
+const SETTLED: Duration = Duration::from_millis(50);
 
 /// How the story is told.
 pub struct Style {
@@ -18,6 +24,8 @@ pub struct Style {
     pub pause: bool,
     /// Whether the terminal shows colours.
     pub colour: bool,
+    /// Set by Ctrl-C: nothing more is told.
+    pub interrupted: Arc<AtomicBool>,
 }
 
 /// A command that was typed on a host.
@@ -82,8 +90,7 @@ impl<'a> Stage<'a> {
 
     /// Types a command on a host and waits for its end. Returns its exit code.
     pub fn run(&mut self, host: &'static str, line: &str) -> Result<i32> {
-        let running = self.start(host, line)?;
-        let Running { program, place } = running;
+        let Running { program, place } = self.start(host, line)?;
         let (code, mut lines) = program.finish()?;
         while lines.last().is_some_and(String::is_empty) {
             lines.pop();
@@ -91,6 +98,11 @@ impl<'a> Stage<'a> {
         self.show(place, lines);
         self.told.commands[place].exit = Some(code);
         Ok(code)
+    }
+
+    /// What the last command has printed.
+    pub fn output(&self) -> &[String] {
+        self.told.commands.last().map_or(&[], |typed| &typed.output)
     }
 
     /// Types a command on a host and leaves it running.
@@ -119,19 +131,32 @@ impl<'a> Stage<'a> {
         false
     }
 
-    /// Shows, as the running program's, what it has printed by now.
+    /// Whether a running program has printed a line with this word since it was last looked at. What it printed is shown.
+    pub fn has_seen(&mut self, running: &Running, word: &str) -> bool {
+        let mut seen = false;
+        while let Some(line) = running.program.next_line(Instant::now() + SETTLED) {
+            seen |= line.contains(word);
+            self.show(running.place, vec![line]);
+        }
+        seen
+    }
+
+    /// Says that the lines that follow are those of a running program.
     pub fn look_at(&mut self, running: &Running) {
         let typed = &self.told.commands[running.place];
         self.print(&self.bold(&format!("\n{}, where {} runs:", typed.host, typed.command.trim_start_matches("sudo "))));
     }
 
-    /// Ends a running program as Ctrl-C does; returns its exit code and its last lines.
-    pub fn stop(&mut self, running: Running) -> Result<(i32, Vec<String>)> {
+    /// Ends a running program as Ctrl-C does; it must end well. Returns its last lines.
+    pub fn stop(&mut self, running: Running) -> Result<Vec<String>> {
         running.program.interrupt();
         let (code, lines) = running.program.finish()?;
-        self.told.commands[running.place].output.extend(lines.clone());
-        self.told.commands[running.place].exit = Some(code);
-        Ok((code, lines))
+        let typed = &mut self.told.commands[running.place];
+        typed.output.extend(lines.clone());
+        typed.exit = Some(code);
+        let what = format!("{} ends well when it is interrupted", typed.command);
+        self.must(code == 0, &what);
+        Ok(lines)
     }
 
     fn show(&mut self, place: usize, lines: Vec<String>) {
@@ -151,7 +176,8 @@ impl<'a> Stage<'a> {
     }
 
     fn print(&self, line: &str) {
-        if self.style.told && writeln!(std::io::stdout(), "{line}").is_err() {
+        let told = self.style.told && !self.style.interrupted.load(Ordering::Relaxed);
+        if told && writeln!(std::io::stdout(), "{line}").is_err() {
             self.unheard.set(true);
         }
     }

@@ -2,10 +2,10 @@
 
 use super::stage::Stage;
 use crate::error::Result;
-use crate::topology::Tunnel;
+use crate::topology::{Topology, Tunnel};
 
 /// A step's story.
-type Story = fn(&mut Stage<'_>, &Tunnel) -> Result<()>;
+type Story = fn(&mut Stage<'_>, &Topology) -> Result<()>;
 
 /// The steps of the handout, by number.
 pub const STAGES: [(&str, Story); 5] = [
@@ -18,26 +18,30 @@ pub const STAGES: [(&str, Story); 5] = [
 
 const PING: &str = "ping -c 1 -W 1";
 
-fn networks(stage: &mut Stage<'_>, _: &Tunnel) -> Result<()> {
+fn networks(stage: &mut Stage<'_>, _: &Topology) -> Result<()> {
     stage.say("useru and userv are on private networks of their own. The server is on both.");
     let answered = stage.run("useru", &format!("{PING} server"))?;
     stage.must(answered == 0, "useru reaches the server");
     stage.run("useru", "traceroute server")?;
+    let hops = stage.output().len().saturating_sub(1);
+    stage.must(hops == 1, "the server is one hop away");
     stage.say(
         "One line: nobody is in between. But userv is out of reach: useru has no route to its network,\n\
         so the packet goes to the default gateway, and that router knows no way either:",
     );
     let answered = stage.run("useru", &format!("{PING} userv"))?;
-    stage.must(answered == 1, "useru does not reach userv");
+    let told = says_unreachable(stage);
+    stage.must(answered == 1 && told, "useru does not reach userv, and is told so");
     stage.say("The mirror image from userv:");
     let answered = stage.run("userv", &format!("{PING} server"))?;
     stage.must(answered == 0, "userv reaches the server");
     let answered = stage.run("userv", &format!("{PING} useru"))?;
-    stage.must(answered == 1, "userv does not reach useru");
+    let told = says_unreachable(stage);
+    stage.must(answered == 1 && told, "userv does not reach useru, and is told so");
     Ok(())
 }
 
-fn tun(stage: &mut Stage<'_>, tunnel: &Tunnel) -> Result<()> {
+fn tun(stage: &mut Stage<'_>, Topology { tunnel, .. }: &Topology) -> Result<()> {
     let own = tunnel.client_address.addr().to_string();
     let other = other_address(tunnel, 4);
 
@@ -56,7 +60,7 @@ fn tun(stage: &mut Stage<'_>, tunnel: &Tunnel) -> Result<()> {
         tunnel.client_address.trunc()
     ));
     stage.run("useru", &format!("{PING} userv"))?;
-    let (_, rest) = stage.stop(reader)?;
+    let rest = stage.stop(reader)?;
     stage.must(
         !rest.iter().any(|line| line.contains("echo-request")),
         "the ping of userv does not come through the device",
@@ -75,7 +79,9 @@ fn tun(stage: &mut Stage<'_>, tunnel: &Tunnel) -> Result<()> {
     Ok(())
 }
 
-fn encapsulation(stage: &mut Stage<'_>, tunnel: &Tunnel) -> Result<()> {
+fn encapsulation(stage: &mut Stage<'_>, topology: &Topology) -> Result<()> {
+    let tunnel = &topology.tunnel;
+    let userv = topology.resolve(topology.host("useru")?, topology.host("userv")?).to_string();
     let own = tunnel.client_address.addr().to_string();
     let nobody = other_address(tunnel, 5);
     let route = &tunnel.routes[0];
@@ -96,6 +102,8 @@ fn encapsulation(stage: &mut Stage<'_>, tunnel: &Tunnel) -> Result<()> {
         A ping of userv still goes to the default gateway, and the server sees nothing:",
     );
     stage.run("useru", &format!("{PING} userv"))?;
+    let seen = stage.has_seen(&sink, &userv);
+    stage.must(!seen, "the server sees nothing of a ping that takes another way");
     stage.stop(client)?;
 
     stage.say(&format!("It needs a route: {route} through the TUN device. The client adds it when told to:"));
@@ -103,9 +111,11 @@ fn encapsulation(stage: &mut Stage<'_>, tunnel: &Tunnel) -> Result<()> {
     let ready = stage.sees(&client, &["ip route add", &route.to_string()]);
     stage.must(ready, "the client adds the route");
     let answered = stage.run("useru", &format!("{PING} userv"))?;
+    let told = says_unreachable(stage);
     stage.look_at(&sink);
-    let inside = stage.sees(&sink, &["Inside", &own]);
-    stage.must(inside && answered == 1, "the ping of userv reaches the server, and no router says unreachable");
+    let inside = stage.sees(&sink, &["Inside", &own, &userv]);
+    stage
+        .must(inside && answered == 1 && !told, "the ping of userv reaches the server, and no router says unreachable");
     stage.say(
         "No `Destination Host Unreachable` any more: the ping went into the tunnel. Nobody answers, since the server\n\
         only prints.",
@@ -115,7 +125,7 @@ fn encapsulation(stage: &mut Stage<'_>, tunnel: &Tunnel) -> Result<()> {
     Ok(())
 }
 
-fn server(stage: &mut Stage<'_>, tunnel: &Tunnel) -> Result<()> {
+fn server(stage: &mut Stage<'_>, Topology { tunnel, .. }: &Topology) -> Result<()> {
     let own = tunnel.client_address.addr().to_string();
     stage.say(
         "Now the server writes each packet to a TUN device of its own, and its kernel routes it on, once it is told\n\
@@ -145,7 +155,7 @@ fn server(stage: &mut Stage<'_>, tunnel: &Tunnel) -> Result<()> {
     Ok(())
 }
 
-fn both_directions(stage: &mut Stage<'_>, tunnel: &Tunnel) -> Result<()> {
+fn both_directions(stage: &mut Stage<'_>, Topology { tunnel, .. }: &Topology) -> Result<()> {
     let own = tunnel.client_address.addr().to_string();
     stage.say(&format!(
         "Both ends now wait for two descriptors at once, the socket and the TUN device, with select. userv and\n\
@@ -176,6 +186,11 @@ fn both_directions(stage: &mut Stage<'_>, tunnel: &Tunnel) -> Result<()> {
     stage.stop(client)?;
     stage.stop(server)?;
     Ok(())
+}
+
+/// Whether the ping that was typed last was told that there is no way.
+fn says_unreachable(stage: &Stage<'_>) -> bool {
+    stage.output().iter().any(|line| line.starts_with("From ") && line.contains("Unreachable"))
 }
 
 /// An address of the tunnel's network that nobody has.

@@ -3,9 +3,7 @@
 //! Used by `lab up` on fresh namespaces and by `lab reset` on used ones, with and without root alike. All of it over
 //! netlink and /proc/sys; every change is logged at debug level as the command that would do it (`lab up -v`).
 
-use std::os::fd::{AsRawFd, OwnedFd};
-use std::thread;
-use std::time::{Duration, Instant};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 
 use ipnet::IpNet;
 use log::{Level, debug};
@@ -25,6 +23,13 @@ pub struct Networks {
     pub wires: OwnedFd,
 }
 
+impl Networks {
+    /// All of them.
+    pub fn all(&self) -> Vec<BorrowedFd<'_>> {
+        self.hosts.iter().chain([&self.wires]).map(AsFd::as_fd).collect()
+    }
+}
+
 /// The settings that a host starts with; a new namespace inherits some of them from the machine.
 const PINNED: &[(&str, &str)] = &[
     ("net.ipv4.conf.all.rp_filter", "0"),
@@ -38,9 +43,6 @@ pub const WIRES_GROUP: u32 = 1;
 
 /// How the names of the bridges' ports begin.
 const PORT: &str = "port";
-
-/// How long the kernel may take to take a lab's links back.
-const END_TIMEOUT: Duration = Duration::from_secs(10);
 
 const FORWARD: &str = "net.ipv4.ip_forward";
 
@@ -78,21 +80,6 @@ pub fn build(topology: &Topology, networks: &Networks, marks: &Marks<'_>, step: 
                 net.add_route(&route_of(route))?;
             }
         }
-    }
-    Ok(())
-}
-
-/// Waits until the kernel has taken the hosts' links back, whose namespaces nobody holds any more: the ports in the
-/// namespace of the wires, in which the caller is, go with them.
-pub fn await_end() -> Result<()> {
-    let net = Net::open(Level::Debug)?;
-    let started = Instant::now();
-    while net.links()?.iter().any(|link| link.name.starts_with(PORT)) {
-        if started.elapsed() > END_TIMEOUT {
-            return Err(Error::failed("the kernel does not take the lab's links back")
-                .hint("does a program outside the lab hold one of its namespaces?"));
-        }
-        thread::sleep(Duration::from_millis(1));
     }
     Ok(())
 }

@@ -1,6 +1,7 @@
 //! `vpnlab lab ...`: what the user types, and what is printed.
 
 use std::ffi::OsString;
+use std::os::fd::AsFd;
 use std::path::PathBuf;
 
 use clap::{Args, Subcommand};
@@ -218,9 +219,8 @@ fn down(name: &str) -> Result<()> {
     } else {
         match Lab::find(name) {
             Ok(Some(lab)) => {
-                lab.join()?;
-                if let Mode::Rootless { keeper, .. } = lab.mode {
-                    rootless::down(keeper, lab.networks)?;
+                if let Mode::Rootless { keeper, user, .. } = lab.mode {
+                    rootless::down(keeper, user.as_fd(), lab.networks)?;
                 }
                 true
             }

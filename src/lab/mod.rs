@@ -23,6 +23,7 @@ pub mod capture;
 pub mod check;
 pub mod clear;
 pub mod commands;
+pub mod ending;
 pub mod host;
 pub mod names;
 pub mod namespace;

@@ -5,7 +5,7 @@
 //! however it ends, the kernel ends every program in the lab and takes back namespaces, links and routes.
 
 use std::io::{IoSlice, Read, Write};
-use std::os::fd::{AsFd, AsRawFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::os::linux::net::SocketAddrExt;
 use std::os::unix::net::{SocketAddr, UnixListener, UnixStream};
 use std::path::Path;
@@ -15,6 +15,7 @@ use std::time::{Duration, Instant};
 use nix::errno::Errno;
 use nix::fcntl::OFlag;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use nix::sched::CloneFlags;
 use nix::sys::prctl;
 use nix::sys::signal::{Signal, kill};
 use nix::sys::socket::{
@@ -27,6 +28,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::error::{Context, Error, Exit, Result};
 use crate::lab::build::{self, Marks, Networks};
+use crate::lab::ending::Watch;
 use crate::lab::namespace;
 use crate::lab::processes::{self, Owner};
 use crate::sys;
@@ -181,14 +183,14 @@ pub fn up(lab: &str, text: &str, topology: &Topology, step: u8, owner: Option<Ow
     }
 }
 
-/// Ends a lab: its programs are told to end first; returns when every one of them is gone.
-///
-/// The caller has joined the lab.
-pub fn down(keeper: Pid, networks: Networks) -> Result<()> {
+/// Ends a lab: its programs are told to end first; returns when every one of them is gone, and every interface.
+pub fn down(keeper: Pid, user: BorrowedFd<'_>, networks: Networks) -> Result<()> {
+    namespace::enter(user, CloneFlags::CLONE_NEWUSER)?;
     processes::end_in(&networks.hosts, false)?;
+    let watch = Watch::on(&networks.all())?;
     drop(networks);
     end(keeper)?;
-    build::await_end()
+    watch.wait()
 }
 
 /// Binds the lab's name, so that two `lab up` at a time cannot both build it.

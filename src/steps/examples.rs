@@ -15,7 +15,7 @@ pub fn tun_read() -> String {
         &[
             ("sudo vpnlab tun-read", format!("then, in another terminal: ping -c1 {spare}")),
             ("sudo vpnlab tun-read --no-configure", "only create the device, as the first script does".into()),
-            ("sudo vpnlab tun-read --hex --count 1", "one packet, byte by byte".into()),
+            ("sudo vpnlab tun-read --hex", "each packet byte by byte, too".into()),
             ("sudo vpnlab tun-read --reply-from 1.2.3.4", "write a packet to the device for each one read".into()),
         ],
         &format!("The address is {} by default, the MTU {ETHERNET_MTU}.", lab.client_address),

@@ -63,28 +63,34 @@ impl Machine {
         Self { user, holder }
     }
 
-    /// A command run as this user.
+    /// A command run as this user, with the signals as a terminal's shell has them: whoever runs the tests in the
+    /// background may have SIGINT ignored, and every program would inherit that.
     pub fn command(&self, program: impl AsRef<std::ffi::OsStr>) -> Command {
         let mut command = match (&self.holder, getuid().is_root()) {
-            (Some(holder), _) => {
+            (Some(holder), is_root) => {
                 let mut command = Command::new("nsenter");
-                command.args(["--preserve-credentials", "--user", "--mount", "--pid", "--net", "--wd=/", "--target"]);
-                command.arg(namespace_pid(holder).to_string());
-                if getuid().is_root() {
-                    command = Command::new("nsenter");
-                    command.args(["--mount", "--pid", "--net", "--wd=/", "--target"]);
-                    command.arg(namespace_pid(holder).to_string());
+                if !is_root {
+                    command.args(["--preserve-credentials", "--user"]);
                 }
-                command.arg("--");
+                command.args(["--mount", "--pid", "--net", "--wd=/", "--target"]);
+                command.arg(namespace_pid(holder).to_string()).args(["--", "env", "--default-signal"]);
+                if !is_root {
+                    command.arg(format!("PATH={OWN_PROGRAMS}:{}", std::env::var("PATH").unwrap_or_default()));
+                }
                 command
             }
             (None, true) => {
                 // A user that owns nothing.
                 let mut command = Command::new("setpriv");
                 command.args(["--reuid=65534", "--regid=65534", "--clear-groups", "--inh-caps=-all", "--"]);
+                command.args(["env", "--default-signal"]);
                 command
             }
-            (None, false) => Command::new("env"),
+            (None, false) => {
+                let mut command = Command::new("env");
+                command.arg("--default-signal");
+                command
+            }
         };
         command.arg(program).current_dir("/").stdin(Stdio::null());
         command.env_remove("VPNLAB_HOST").env_remove("VPNLAB_TOPOLOGY").env("LC_ALL", "C");
@@ -111,6 +117,10 @@ impl Drop for Machine {
     }
 }
 
+/// Where the root of a user namespace finds vpnlab's own tcpdump: the machine's wants to become another user, and such a
+/// namespace has one user only.
+const OWN_PROGRAMS: &str = "/run/programs";
+
 /// A shell that holds mount, process and network namespaces in which root has its own /run and /etc.
 fn private_root() -> Child {
     let mut unshare = Command::new("unshare");
@@ -120,8 +130,22 @@ fn private_root() -> Child {
     // /etc is a copy of what can be read of it, but for the machine's own /etc/netns.
     let script = "set -e; umount -R /run/netns 2>/dev/null || true; mount -t tmpfs tmpfs /run; \
         cp -a /etc /run/ 2>/dev/null || true; rm -rf /run/etc/netns; mount --bind /run/etc /etc; \
-        mount -t tmpfs tmpfs /run; ip link set lo up 2>/dev/null || true; echo ready; exec sleep infinity";
-    unshare.args(["--mount", "--pid", "--net", "--fork", "--kill-child", "--mount-proc", "--", "sh", "-c", script]);
+        mount -t tmpfs tmpfs /run; ip link set lo up 2>/dev/null || true; mkdir /run/programs; \
+        ln -s \"$1\" /run/programs/tcpdump; echo ready; exec sleep infinity";
+    unshare.args([
+        "--mount",
+        "--pid",
+        "--net",
+        "--fork",
+        "--kill-child",
+        "--mount-proc",
+        "--",
+        "sh",
+        "-c",
+        script,
+        "sh",
+    ]);
+    unshare.arg(vpnlab());
     let mut holder = unshare
         .stdin(Stdio::null())
         .stdout(Stdio::piped())

@@ -40,8 +40,10 @@ for_each_user! {
     fn options_identifiers_and_payloads_come_back(user: User) {
         let lab = Lab::up(user);
         let _responder = Running::tunnel(&lab, "useru", &["tun-ping"]);
-        assert!(answered(&lab, &["-R", "10.1.3.4"]).contains("RR: "));
-        assert!(answered(&lab, &["-T", "tsonly", "10.1.3.4"]).contains("TS: "));
+        let recorded = answered(&lab, &["-R", "10.1.3.4"]);
+        assert!(recorded.contains("RR: "), "{recorded}");
+        let stamped = answered(&lab, &["-T", "tsonly", "10.1.3.4"]);
+        assert!(stamped.contains("TS: "), "{stamped}");
         answered(&lab, &["-T", "tsandaddr", "10.1.3.4"]);
         for identifier in ["1", "4660", "65535"] {
             answered(&lab, &["-e", identifier, "10.1.3.4"]);

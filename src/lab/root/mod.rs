@@ -19,6 +19,7 @@ use nix::unistd::Pid;
 
 use crate::error::{Context, Error, Result};
 use crate::lab::build::{self, Marks, Networks};
+use crate::lab::ending::Watch;
 use crate::lab::processes::Owner;
 use crate::lab::{names, namespace, processes};
 use crate::net::Net;
@@ -193,15 +194,14 @@ pub fn down(lab: &str) -> Result<bool> {
     }
     let networks: Vec<_> = ours.iter().map(|(_, network)| network.as_fd()).collect();
     processes::end_in(&networks, false)?;
-    let wires = ours.iter().find(|(file, _)| *file == path(lab, WIRES)).map(|(_, network)| network.as_fd());
-    let wires =
-        wires.map(|network| network.try_clone_to_owned()).transpose().context(|| "cannot watch the end".into())?;
+    let watch = Watch::on(&networks)?;
     let found = text.is_some() || !ours.is_empty();
-    for (file, network) in ours {
-        umount2(&file, MntFlags::MNT_DETACH).context(|| format!("cannot unmount {}", file.display()))?;
-        remove(&file)?;
-        drop(network);
+    for (file, _) in &ours {
+        umount2(file, MntFlags::MNT_DETACH).context(|| format!("cannot unmount {}", file.display()))?;
+        remove(file)?;
     }
+    // All at once: the kernel takes those back together that it finds together.
+    drop(ours);
     let directory = |host: &crate::topology::Host| Path::new(ETC).join(namespace_name(lab, &host.name));
     let directories: Vec<_> = topology.iter().flat_map(|topology| topology.hosts.iter().map(directory)).collect();
     for path in files_in(ETC) {
@@ -211,9 +211,7 @@ pub fn down(lab: &str) -> Result<bool> {
         remove(&state)?;
     }
     files::tidy_shared().context(|| format!("cannot tidy {STATE}"))?;
-    if let Some(wires) = wires {
-        namespace::inside(&wires, build::await_end)?;
-    }
+    watch.wait()?;
     Ok(found)
 }
 

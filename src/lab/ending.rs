@@ -1,0 +1,102 @@
+//! Waiting until the kernel has taken a lab's interfaces back.
+//!
+//! It does so some time after the last reference to a namespace has gone, so whoever waits must not hold one. A mounted
+//! sysfs is no such reference: it shows a namespace's interfaces (`/sys/class/net`), and is empty when they are gone.
+
+use std::fs;
+use std::io::{self, IoSlice};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
+use std::os::unix::net::UnixStream;
+use std::thread;
+use std::time::{Duration, Instant};
+
+use log::debug;
+use nix::mount::{MsFlags, mount};
+use nix::sched::{CloneFlags, setns, unshare};
+use nix::sys::socket::{ControlMessage, MsgFlags, sendmsg};
+use nix::sys::wait::waitpid;
+use nix::unistd::ForkResult;
+
+use crate::error::{Context, Error, Result};
+use crate::sys;
+
+/// How long the kernel may take.
+const TIMEOUT: Duration = Duration::from_secs(10);
+
+/// Sees the interfaces of namespaces that it does not hold.
+pub struct Watch(Vec<OwnedFd>);
+
+impl Watch {
+    /// Looks at the first and the last of a lab's network namespaces: the kernel takes the interfaces of all of them
+    /// together. The process must have one thread, and the right to mount.
+    pub fn on(networks: &[impl AsFd]) -> Result<Self> {
+        let networks = match networks {
+            [first, .., last] => &[first.as_fd(), last.as_fd()][..],
+            [one] => &[one.as_fd()],
+            [] => return Ok(Self(Vec::new())),
+        };
+        let watching = || "cannot watch the lab's end".to_string();
+        let (ours, theirs) = UnixStream::pair().context(watching)?;
+        // A child, since nobody comes back from a mount namespace, or, without root, from the lab's networks.
+        match sys::fork().context(watching)? {
+            ForkResult::Child => {
+                drop(ours);
+                let sent = look_into(networks, &theirs);
+                std::process::exit(i32::from(sent.is_err()))
+            }
+            ForkResult::Parent { child } => {
+                drop(theirs);
+                let (_, seen) = sys::receive_fds(ours.as_fd(), &mut [0]).context(watching)?;
+                waitpid(child, None).context(watching)?;
+                if seen.len() < networks.len() {
+                    // As in a container whose own /sys is partly hidden (sysfs is then refused): nobody can look.
+                    debug!("the end of the lab's interfaces cannot be seen");
+                }
+                Ok(Self(seen))
+            }
+        }
+    }
+
+    /// Returns when there is no interface any more.
+    ///
+    /// # Errors
+    /// Somebody else holds one of the namespaces.
+    pub fn wait(self) -> Result<()> {
+        let started = Instant::now();
+        while !self.0.iter().all(is_empty) {
+            if started.elapsed() > TIMEOUT {
+                return Err(Error::failed("the kernel does not take the lab's links back")
+                    .hint("does a program outside the lab hold one of its namespaces?"));
+            }
+            thread::sleep(Duration::from_millis(1));
+        }
+        Ok(())
+    }
+}
+
+/// In a child: opens `/sys/class/net` of each namespace, and sends the descriptors.
+fn look_into(networks: &[BorrowedFd<'_>], to: &UnixStream) -> io::Result<()> {
+    let nothing: Option<&str> = None;
+    unshare(CloneFlags::CLONE_NEWNS)?;
+    mount(nothing, "/", nothing, MsFlags::MS_REC | MsFlags::MS_PRIVATE, nothing)?;
+    let mut seen = Vec::new();
+    for network in networks {
+        setns(network, CloneFlags::CLONE_NEWNET)?;
+        mount(Some("sysfs"), "/sys", Some("sysfs"), MsFlags::MS_RDONLY, nothing)?;
+        seen.push(fs::File::open("/sys/class/net")?);
+    }
+    let fds: Vec<_> = seen.iter().map(AsRawFd::as_raw_fd).collect();
+    sendmsg::<()>(
+        to.as_raw_fd(),
+        &[IoSlice::new(&[0])],
+        &[ControlMessage::ScmRights(&fds)],
+        MsgFlags::MSG_NOSIGNAL,
+        None,
+    )?;
+    Ok(())
+}
+
+fn is_empty(directory: &OwnedFd) -> bool {
+    let path = format!("/proc/self/fd/{}", directory.as_raw_fd());
+    fs::read_dir(path).is_ok_and(|mut entries| entries.next().is_none())
+}
