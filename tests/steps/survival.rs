@@ -107,6 +107,14 @@ for_each_user! {
         assert!(summary(&done.stderr).contains(" no buffer space available"), "{done:#?}");
     }
 
+    fn a_server_that_is_a_whole_subnet_is_called_that(user: User) {
+        let lab = Lab::up(user);
+        let mut client = Running::tunnel(&lab, "useru", &["client", "--server", "10.1.2.255"]);
+        assert!(!lab.pings("useru", "10.1.3.5"));
+        client.wait_for("[WARN] 10.1.2.255:9090 is a broadcast address");
+        assert!(client.runs());
+    }
+
     fn a_network_that_is_gone_for_a_moment_is_counted(user: User) {
         let lab = Lab::up_at(user, 4);
         let (client, _server) = vpn(&lab, &[], &[]);
