@@ -6,8 +6,9 @@
 //! | the command line | [`cli`] | one variant and one `Args` per subcommand |
 //! | the handout | [`steps`] | a file per step; steps never import each other |
 //! | the testbed | [`lab`], [`demo`] | hosts as namespaces; the handout as a story |
-//! | the network | [`tun`], [`link`], [`select`], [`net`] | the TUN device, batches of packets, waiting, addresses and routes |
-//! | packets | [`packet`] | pure: validate, describe, answer, rewrite |
+//! | a step's surroundings | [`lines`], [`counts`], [`logging`], [`upkeep`], [`signals`], [`clock`] | what is printed, counted, logged; what is done beside packets |
+//! | the network | [`tun`], [`interface`], [`link`], [`select`], [`net`], [`forwarding`] | the TUN device, batches of packets, waiting, addresses and routes |
+//! | packets | [`packet`] | pure: validate, describe, answer, rewrite, reassemble |
 //! | data | [`topology`], [`error`], [`output`] | the lab's network; the one error type; printing |
 //! | the kernel | [`sys`] | the only unsafe code |
 //!

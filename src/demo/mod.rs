@@ -3,7 +3,7 @@
 //! Nothing is played: the demo types the commands that a student would type, by way of `vpnlab lab exec`, prints what
 //! they print, and judges each step by it. `stages` is the story, `stage` runs commands and tells it.
 
-use std::io::{IsTerminal, Write};
+use std::io::IsTerminal;
 use std::os::fd::AsFd;
 use std::process::{Command, Stdio};
 use std::sync::Arc;
@@ -16,7 +16,7 @@ use serde::Serialize;
 
 use crate::error::{Context, Error, Result};
 use crate::signals::Signals;
-use crate::{logging, select, topology};
+use crate::{logging, output, select, topology};
 
 mod program;
 mod stage;
@@ -83,7 +83,7 @@ pub fn run(args: &DemoArgs) -> Result<u8> {
         true => format!("{:#}\n", serde_json::json!({ "passed": passed, "seconds": seconds, "steps": told })),
         false => table(&told, seconds),
     };
-    std::io::stdout().write_all(end.as_bytes()).context(|| "cannot print how it went".into())?;
+    output::text(end)?;
     Ok(u8::from(!passed))
 }
 

@@ -11,6 +11,7 @@ use serde::Serialize;
 use super::Told;
 use super::program::{PATIENCE, Program};
 use crate::error::{Context, Error, Result};
+use crate::output;
 
 /// How long a program's line may take that is there, if it is there at all: the command that would have caused it has
 /// ended.
@@ -168,8 +169,7 @@ impl<'a> Stage<'a> {
 
     fn pause(&self) -> Result<()> {
         if self.style.pause {
-            print!("\n  [Enter] ");
-            std::io::stdout().flush().context(|| "cannot write".into())?;
+            output::text("\n  [Enter] ")?;
             std::io::stdin().lock().read_line(&mut String::new()).context(|| "cannot wait for Enter".into())?;
         }
         Ok(())

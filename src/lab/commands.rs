@@ -13,8 +13,8 @@ use crate::lab::host::{self, Program};
 use crate::lab::lock::{RootLock, UserLock};
 use crate::lab::processes::Owner;
 use crate::lab::{Lab, Mode, build, check, clear, processes, root, rootless, status};
-use crate::sys;
 use crate::topology::{HANDOUT, Topology};
+use crate::{output, sys};
 
 const LAST_STEP: i64 = 4;
 
@@ -182,12 +182,12 @@ fn up(name: &str, file: Option<&PathBuf>, step: Option<u8>, owner: Option<i32>) 
         Ok(Some(lab)) => return already_up(&lab, file.map(|_| &topology), step),
         Ok(None) => {}
         Err(error) => {
-            eprintln!("vpnlab: {error}");
+            output::error_line(format_args!("vpnlab: {error}"));
             match nix::unistd::getuid().is_root() {
                 true => drop(root::down(name)?),
                 false => rootless::abandon(name)?,
             }
-            eprintln!("vpnlab: cleared away");
+            output::error_line("vpnlab: cleared away");
         }
     }
     let at = step.unwrap_or(0);
@@ -198,8 +198,7 @@ fn up(name: &str, file: Option<&PathBuf>, step: Option<u8>, owner: Option<i32>) 
         return up(name, file, step, owner.map(|owner| owner.pid.as_raw()));
     }
     let hosts: Vec<_> = topology.hosts.iter().map(|host| host.name.as_str()).collect();
-    println!("lab {name} is up: {}", hosts.join(", "));
-    Ok(())
+    output::line(format_args!("lab {name} is up: {}", hosts.join(", ")))
 }
 
 fn already_up(lab: &Lab, wanted: Option<&Topology>, step: Option<u8>) -> Result<()> {
@@ -217,18 +216,14 @@ fn already_up(lab: &Lab, wanted: Option<&Topology>, step: Option<u8>) -> Result<
     let damage = build::damage(&lab.topology, &lab.networks)?;
     if !damage.is_empty() {
         put_back(lab, step.unwrap_or(prepared))?;
-        println!("lab {name} is up; it was damaged ({}), and is repaired", damage.join(", "));
-        return Ok(());
+        return output::line(format_args!("lab {name} is up; it was damaged ({}), and is repaired", damage.join(", ")));
     }
     match step {
         Some(step) if step != prepared => {
             Err(Error::failed(format!("lab {name} is up already, prepared for step {prepared}"))
                 .hint(format!("to put it to the start of step {step}: vpnlab lab reset{} --step {step}", option(name))))
         }
-        _ => {
-            println!("lab {name} is up already");
-            Ok(())
-        }
+        _ => output::line(format_args!("lab {name} is up already")),
     }
 }
 
@@ -246,17 +241,16 @@ fn down(name: &str) -> Result<()> {
             }
             Ok(None) => false,
             Err(error) => {
-                eprintln!("vpnlab: {error}");
+                output::error_line(format_args!("vpnlab: {error}"));
                 rootless::abandon(name)?;
                 true
             }
         }
     };
     match found {
-        true => println!("lab {name} is down"),
-        false => println!("lab {name} was not up{}", elsewhere(name)),
+        true => output::line(format_args!("lab {name} is down")),
+        false => output::line(format_args!("lab {name} was not up{}", elsewhere(name))),
     }
-    Ok(())
 }
 
 /// A remark on a lab of this name that another user's rights have made.
@@ -282,8 +276,7 @@ fn reset(name: &str, step: Option<u8>) -> Result<()> {
     lab.join()?;
     let step = step.map_or_else(|| build::prepared_step(&lab.networks), Ok)?;
     put_back(&lab, step)?;
-    println!("lab {name} is as at the start of step {step}");
-    Ok(())
+    output::line(format_args!("lab {name} is as at the start of step {step}"))
 }
 
 /// Ends the programs in the hosts but for the lab's shells, and wires the hosts anew.
@@ -301,24 +294,20 @@ fn run_on(name: &str, host: &str, program: Program<'_>) -> Result<u8> {
 fn check(name: &str, json: bool) -> Result<u8> {
     let outcomes = check::run(&Lab::open(name)?)?;
     let passed = outcomes.iter().all(|outcome| outcome.passed);
-    if json {
-        print_json(&serde_json::json!({ "lab": name, "passed": passed, "checks": outcomes }));
-    } else {
-        print!("{}", check::table(&outcomes));
+    match json {
+        true => output::line(format_args!(
+            "{:#}",
+            serde_json::json!({ "lab": name, "passed": passed, "checks": outcomes })
+        ))?,
+        false => output::text(check::table(&outcomes))?,
     }
     Ok(u8::from(!passed))
 }
 
 fn status(json: bool) -> Result<()> {
     let labs = status::all()?;
-    if json {
-        print_json(&serde_json::json!(labs));
-    } else {
-        print!("{}", status::text(&labs));
+    match json {
+        true => output::line(format_args!("{:#}", serde_json::json!(labs))),
+        false => output::text(status::text(&labs)),
     }
-    Ok(())
-}
-
-fn print_json(value: &serde_json::Value) {
-    println!("{value:#}");
 }

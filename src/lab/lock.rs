@@ -28,7 +28,11 @@ impl RootLock {
         let path = root::lock_file();
         wait_for(|| match try_lock(&path) {
             Ok(file) => Ok(file.map(Self)),
-            Err(error) => Err(Error::failed(format!("cannot lock {}", path.display())).because(error)),
+            Err(error) => {
+                // The directory may have been made for it just now.
+                let _ = path.parent().map(fs::remove_dir);
+                Err(Error::failed(format!("cannot lock {}", path.display())).because(error))
+            }
         })
     }
 }

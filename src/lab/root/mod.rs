@@ -169,7 +169,7 @@ pub fn down(lab: &str) -> Result<bool> {
         }
     }
     let networks: Vec<_> = ours.iter().map(|(_, network)| network.as_fd()).collect();
-    processes::end_in(&networks, false)?;
+    processes::end_of_lab(lab, &networks)?;
     let watch = Watch::on(&networks)?;
     let found = text.is_some() || !ours.is_empty();
     for (file, _) in &ours {
