@@ -59,11 +59,7 @@ pub fn close_all_but(kept: &[BorrowedFd<'_>]) -> io::Result<()> {
     let mut first = 3;
     for last in kept.iter().map(|fd| fd - 1).chain([u32::MAX]) {
         if first <= last {
-            // SAFETY: the call takes integers alone; that the descriptors are not used again is the caller's promise.
-            match unsafe { libc::syscall(libc::SYS_close_range, first, last, 0) } {
-                0 => {}
-                _ => return Err(io::Error::last_os_error()),
-            }
+            close_range(first, last)?;
         }
         first = last.saturating_add(2);
     }
@@ -80,6 +76,26 @@ pub fn ignore_file_rights() -> io::Result<()> {
     let flags = libc::AT_RECURSIVE;
     // SAFETY: the path is a C string, and `attributes` outlives the call, which reads `size` bytes of it.
     match unsafe { libc::syscall(libc::SYS_mount_setattr, libc::AT_FDCWD, c"/".as_ptr(), flags, pointer, size) } {
+        0 => Ok(()),
+        _ => Err(io::Error::last_os_error()),
+    }
+}
+
+/// Closes descriptors in one system call where their numbers follow each other, so that the kernel gets what they
+/// refer to back at one time.
+pub fn close_together(fds: Vec<OwnedFd>) -> io::Result<()> {
+    let mut numbers: Vec<u32> = fds.into_iter().map(|fd| fd.into_raw_fd() as u32).collect();
+    numbers.sort_unstable();
+    for row in numbers.chunk_by(|one, next| one + 1 == *next) {
+        close_range(row[0], row[row.len() - 1])?;
+    }
+    Ok(())
+}
+
+/// Closes the descriptors of these numbers, `first` and `last` included (close_range(2)).
+fn close_range(first: u32, last: u32) -> io::Result<()> {
+    // SAFETY: the call takes integers alone; both callers own the descriptors, or promise that nobody uses them again.
+    match unsafe { libc::syscall(libc::SYS_close_range, first, last, 0) } {
         0 => Ok(()),
         _ => Err(io::Error::last_os_error()),
     }

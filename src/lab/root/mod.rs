@@ -19,6 +19,7 @@ use crate::lab::ending::Watch;
 use crate::lab::processes::Owner;
 use crate::lab::{names, namespace, processes};
 use crate::net::Net;
+use crate::sys;
 use crate::topology::{Topology, WIRES};
 
 mod files;
@@ -176,8 +177,9 @@ pub fn down(lab: &str) -> Result<bool> {
         umount2(file, MntFlags::MNT_DETACH).context(|| format!("cannot unmount {}", file.display()))?;
         remove(file)?;
     }
-    // All at once: the kernel takes those back together that it finds together.
-    drop(ours);
+    // All at once: the kernel takes those back together that it finds together, and each time takes tens of milliseconds.
+    let ours = ours.into_iter().map(|(_, network)| network).collect();
+    sys::close_together(ours).context(|| "cannot let the namespaces go".into())?;
     let directory = |host: &crate::topology::Host| Path::new(ETC).join(namespace_name(lab, &host.name));
     let directories: Vec<_> = topology.iter().flat_map(|topology| topology.hosts.iter().map(directory)).collect();
     for path in files_in(ETC) {
