@@ -109,6 +109,9 @@ fn explain(name: &str, error: io::Error) -> Error {
     }
     let taken = if_nametoindex(name).is_ok();
     match error.raw_os_error().map(Errno::from_raw) {
+        Some(Errno::ENOTTY) => Error::environment(format!("{what}: {DEVICE} is not the device of the TUN driver"))
+            .because(error)
+            .hint(format!("make it anew: sudo rm {DEVICE} && sudo mknod -m 0666 {DEVICE} c 10 200")),
         Some(Errno::EPERM) => Error::environment(what).because(error).hint(RUN_AS_ROOT),
         Some(Errno::EBUSY | Errno::EINVAL) if taken => Error::failed(format!("{what}: the name is in use"))
             .because(error)
