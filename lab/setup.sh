@@ -6,6 +6,7 @@ set -eu
 # command or file -> package
 wanted='
 cc:gcc
+/usr/include/stdio.h:libc6-dev
 ip:iproute2
 nft:nftables
 ping:iputils-ping
