@@ -2,14 +2,14 @@
 
 mod common;
 
-use common::{Machine, User};
+use common::{Machine, User, run};
 use serde_json::Value;
 
 #[test]
 fn every_step_shows_what_it_must_in_under_ten_seconds() {
     for user in [User::Plain, User::Root] {
         let machine = Machine::new(user);
-        let done = machine.vpnlab(&["demo", "--json"]).ok();
+        let done = run(&mut machine.demo(&["--json"])).ok();
         let told: Value = serde_json::from_str(&done.stdout).expect("the demo prints JSON");
         assert_eq!(told["passed"], true, "{told:#}");
         let steps = told["steps"].as_array().unwrap();

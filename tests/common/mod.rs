@@ -74,9 +74,6 @@ impl Machine {
                 }
                 command.args(["--mount", "--pid", "--net", "--wd=/", "--target"]);
                 command.arg(namespace_pid(holder).to_string()).args(["--", "env", "--default-signal"]);
-                if !is_root {
-                    command.arg(format!("PATH={OWN_PROGRAMS}:{}", std::env::var("PATH").unwrap_or_default()));
-                }
                 command
             }
             (None, true) => {
@@ -94,6 +91,17 @@ impl Machine {
         };
         command.arg(program).current_dir("/").stdin(Stdio::null());
         command.env_remove("VPNLAB_HOST").env_remove("VPNLAB_TOPOLOGY").env("LC_ALL", "C");
+        command
+    }
+
+    /// `vpnlab demo` with these arguments. The root of a user namespace runs it with vpnlab's own tcpdump: the machine's
+    /// wants to become another user, and such a namespace has one user only.
+    pub fn demo(&self, arguments: &[&str]) -> Command {
+        let mut command = self.command("env");
+        if self.user == User::Root && !getuid().is_root() {
+            command.arg(format!("PATH={OWN_PROGRAMS}:{}", std::env::var("PATH").unwrap_or_default()));
+        }
+        command.arg(vpnlab()).arg("demo").args(arguments);
         command
     }
 
@@ -117,8 +125,7 @@ impl Drop for Machine {
     }
 }
 
-/// Where the root of a user namespace finds vpnlab's own tcpdump: the machine's wants to become another user, and such a
-/// namespace has one user only.
+/// Where vpnlab is by the name of tcpdump, in root's own /run.
 const OWN_PROGRAMS: &str = "/run/programs";
 
 /// A shell that holds mount, process and network namespaces in which root has its own /run and /etc.
