@@ -93,7 +93,7 @@ fn packet_of(protocol: u8, field: Option<usize>, payload: Vec<u8>) -> impl Strat
         packet.extend(source);
         packet.extend(destination);
         packet.extend(&payload);
-        if next == 58 && packet[40] == 8 {
+        if next == 58 && packet.get(40) == Some(&8) {
             packet[40] = 128;
         }
         with_checksum(packet, 40, next, field)
