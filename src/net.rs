@@ -192,12 +192,6 @@ impl Net {
         self.change(format!("ip route add {route}"), self.handle.route().add(message).execute())
     }
 
-    /// `ip route del ...`
-    pub fn delete_route(&self, route: &Route) -> Result<()> {
-        let message = self.route_message(route)?;
-        self.change(format!("ip route del {route}"), self.handle.route().del(message).execute())
-    }
-
     /// The routes of the main table that somebody added: not those that the kernel made for an address.
     pub fn routes(&self) -> Result<Vec<RouteMessage>> {
         const MAIN: u8 = libc::RT_TABLE_MAIN;

@@ -219,10 +219,10 @@ fn already_up(lab: &Lab, wanted: Option<&Topology>, step: Option<u8>) -> Result<
         return output::line(format_args!("lab {name} is up; it was damaged ({}), and is repaired", damage.join(", ")));
     }
     match step {
-        Some(step) if step != prepared => {
-            Err(Error::failed(format!("lab {name} is up already, prepared for step {prepared}"))
-                .hint(format!("to put it to the start of step {step}: vpnlab lab reset{} --step {step}", option(name))))
-        }
+        Some(step) if step != prepared => Err(Error::failed(format!(
+            "lab {name} is up already, prepared for step {prepared}"
+        ))
+        .hint(format!("to put it to the start of step {step}: vpnlab lab reset{} --step {step}", super::option(name)))),
         _ => output::line(format_args!("lab {name} is up already")),
     }
 }
@@ -264,11 +264,6 @@ fn elsewhere(name: &str) -> &'static str {
         }
         _ => "",
     }
-}
-
-/// The option that names a lab, where it needs one.
-fn option(name: &str) -> String {
-    if name == root::DEFAULT { String::new() } else { format!(" --lab {name}") }
 }
 
 fn reset(name: &str, step: Option<u8>) -> Result<()> {

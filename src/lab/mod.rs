@@ -79,8 +79,10 @@ impl Lab {
                 root::Found::Nothing => return Ok(None),
                 root::Found::Whole(networks, text) => (networks, text, Mode::Root),
                 root::Found::Broken(what) => {
-                    return Err(Error::failed(format!("lab {name} is not whole: {what}"))
-                        .hint("`vpnlab lab up` builds it anew, `vpnlab lab down` clears it away"));
+                    return Err(Error::failed(format!("lab {name} is not whole: {what}")).hint(format!(
+                        "`vpnlab lab up{0}` builds it anew, `vpnlab lab down{0}` clears it away",
+                        option(name)
+                    )));
                 }
             }
         } else {
@@ -102,11 +104,10 @@ impl Lab {
     /// There is none; the message says how to bring it up.
     pub fn open(name: &str) -> Result<Self> {
         Self::find(name)?.ok_or_else(|| {
-            let option = if name == root::DEFAULT { String::new() } else { format!(" --lab {name}") };
             let error = Error::failed(format!("lab {name} is not up"));
             match !getuid().is_root() && root::names().iter().any(|other| other == name) {
                 true => error.hint("but root has one of that name: use sudo"),
-                false => error.hint(format!("bring it up: vpnlab lab up{option}")),
+                false => error.hint(format!("bring it up: vpnlab lab up{}", option(name))),
             }
         })
     }
@@ -150,4 +151,9 @@ impl Lab {
             }
         }
     }
+}
+
+/// The option that names a lab in a command that is recommended; empty for the default lab.
+fn option(name: &str) -> String {
+    if name == root::DEFAULT { String::new() } else { format!(" --lab {name}") }
 }

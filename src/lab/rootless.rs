@@ -93,7 +93,11 @@ pub fn names_of(user: Uid) -> Vec<String> {
 /// The socket's name is held by another user, or the keeper does not answer.
 pub fn find(lab: &str) -> Result<Option<Kept>> {
     let asking = || format!("cannot ask the keeper of lab {lab}");
-    let unanswered = |error| Error::failed(asking()).because(error).hint("`vpnlab lab down` ends it in any case");
+    let unanswered = |error| {
+        Error::failed(asking())
+            .because(error)
+            .hint(format!("`vpnlab lab down{}` ends it in any case", super::option(lab)))
+    };
     let Some((mut stream, keeper)) = call(lab)? else { return Ok(None) };
     stream.set_read_timeout(Some(ANSWER_TIMEOUT)).context(asking)?;
     let (_, fds) = sys::receive_fds(stream.as_fd(), &mut [0]).map_err(unanswered)?;
