@@ -9,11 +9,11 @@ use crate::counts::summary;
 use crate::error::Result;
 use crate::interface::Interface;
 use crate::lines::Lines;
-use crate::link::{Batch, Link, TunLink, UdpLink};
+use crate::link::{Link, TunLink, UdpLink};
 use crate::select;
 use crate::signals::Signals;
 use crate::steps::ends;
-use crate::steps::options::{ClientOptions, ServerOptions, TUNNEL_MTU, TunOptions};
+use crate::steps::options::{ClientOptions, OffloadOptions, ServerOptions, TUNNEL_MTU, TunOptions};
 use crate::topology;
 use crate::tun::Tun;
 use crate::upkeep::Upkeep;
@@ -26,6 +26,8 @@ pub struct VpnArgs {
     role: Role,
     #[command(flatten)]
     tun: TunOptions,
+    #[command(flatten)]
+    offload: OffloadOptions,
     #[command(flatten, next_help_heading = "Options of --role client")]
     client: ClientOptions,
     #[command(flatten, next_help_heading = "Options of --role server")]
@@ -43,33 +45,39 @@ pub enum Role {
 
 /// Runs one end of the tunnel.
 pub fn run(args: &VpnArgs) -> Result<()> {
+    let options = TunOptions { headers: args.offload.parts().is_some(), ..args.tun.clone() };
     match args.role {
-        Role::Client => run_client(args),
-        Role::Server => run_server(args),
+        Role::Client => run_client(args, &options),
+        Role::Server => run_server(args, &options),
     }
 }
 
-fn run_client(args: &VpnArgs) -> Result<()> {
+fn run_client(args: &VpnArgs, options: &TunOptions) -> Result<()> {
     args.server.refuse("--role server")?;
     let server = args.client.find_server()?;
     let stop = Signals::block()?;
-    let (tun, interface) = args.client.open_tun(&args.tun, TUNNEL_MTU, server, &topology::current().tunnel.routes)?;
-    carry(tun, interface, UdpLink::to_server(server)?, stop, args.tun.count)
+    let (tun, interface) = args.client.open_tun(options, TUNNEL_MTU, server, &topology::current().tunnel.routes)?;
+    carry(args, tun, interface, UdpLink::to_server(server)?, stop)
 }
 
-fn run_server(args: &VpnArgs) -> Result<()> {
+fn run_server(args: &VpnArgs, options: &TunOptions) -> Result<()> {
     args.client.refuse("--role client")?;
     let stop = Signals::block()?;
     let net = args.server.listen()?;
-    let (tun, interface, _forwarding) = args.server.open_tun(&args.tun, TUNNEL_MTU)?;
-    carry(tun, interface, net, stop, args.tun.count)
+    let (tun, interface, _forwarding) = args.server.open_tun(options, TUNNEL_MTU)?;
+    carry(args, tun, interface, net, stop)
 }
 
 /// Carries packets between the TUN device and the network, until the user ends it.
-fn carry(tun: Tun, interface: Interface, mut net: UdpLink, stop: Signals, count: Option<u64>) -> Result<()> {
-    let mut tun = TunLink::new(tun, interface.addresses());
-    let mut packets = Batch::new();
-    let mut lines = Lines::new(count)?;
+fn carry(args: &VpnArgs, tun: Tun, interface: Interface, net: UdpLink, stop: Signals) -> Result<()> {
+    let tun = TunLink::new(tun, interface.addresses());
+    // The same loop, whether the links carry packets one by one or many at a time.
+    let (mut tun, mut net) = match args.offload.parts() {
+        Some(parts) => (tun.with_offload(parts)?, net.with_offload(parts)),
+        None => (tun, net),
+    };
+    let mut packets = net.batch();
+    let mut lines = Lines::new(args.tun.count)?;
     let mut upkeep = Upkeep::new(stop, &lines, Some(interface))?;
     while !lines.done() {
         // Sleep until one side has something; asking them in turns would burn a processor.
