@@ -335,6 +335,22 @@ fn address(written: &libc::sockaddr_in6) -> Option<SocketAddr> {
     }
 }
 
+/// Runs arithmetic with wider vectors where this processor has them: the compiler may use AVX2 for what it inlines.
+pub fn with_vectors<R>(arithmetic: impl FnOnce() -> R) -> R {
+    #[cfg(target_arch = "x86_64")]
+    {
+        #[target_feature(enable = "avx2")]
+        fn with_avx2<R>(arithmetic: impl FnOnce() -> R) -> R {
+            arithmetic()
+        }
+        if std::arch::is_x86_feature_detected!("avx2") {
+            // SAFETY: this processor has AVX2.
+            return unsafe { with_avx2(arithmetic) };
+        }
+    }
+    arithmetic()
+}
+
 /// The descriptor of a TUN device, as its owner: tun-tap itself lends it as a bare number only.
 pub fn tun_descriptor(interface: tun_tap::Iface) -> OwnedFd {
     // SAFETY: `into_raw_fd` gives up an open descriptor, and nobody else has it.

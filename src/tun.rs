@@ -74,9 +74,9 @@ impl Tun {
     ///
     /// # Errors
     /// `EAGAIN`: there is none. `EBADFD`: the interface was deleted.
-    pub fn recv<'b>(&self, buf: &'b mut [u8]) -> Result<&'b [u8], Errno> {
+    pub fn recv<'b>(&self, buf: &'b mut [u8]) -> Result<&'b mut [u8], Errno> {
         let length = read(&self.descriptor, buf)?;
-        Ok(&buf[..length])
+        Ok(&mut buf[..length])
     }
 
     /// Writes one packet, which arrives in the kernel through the interface.

@@ -5,19 +5,59 @@
 //! up; gaps; a segment after a shorter one or after one with PSH; fragments, IPv4 options, IPv6 extension headers; a wrong
 //! checksum, or one that UDP leaves out. Such packets pass one by one and unchanged.
 
-use crate::fast::vnet::{Checksum, Header, LENGTH, Segments};
+use std::ops::Range;
+
+use crate::fast::vnet::{self, Checksum, Header, Segments};
 use crate::fast::{TCP, TCP_CHECKSUM, UDP, UDP_CHECKSUM, put, tcp_flag};
 use crate::packet::checksum::Sum;
 
 /// The most UDP datagrams in one packet: what every kernel that has USO takes (`UDP_MAX_SEGMENTS` in linux/udp.h, 64
 /// before Linux 6.9).
-const MOST_DATAGRAMS: usize = 64;
-/// The most TCP segments in one packet: writev(2) takes `IOV_MAX` 1024 pieces.
-const MOST_SEGMENTS: usize = 512;
-/// The length of the longest headers that are merged: IPv6, and TCP with all options.
-const LONGEST_HEADERS: usize = 40 + 60;
+const MOST_DATAGRAMS: u16 = 64;
+/// The most TCP segments in one packet: no kernel counts further (`gso_segs` in linux/skbuff.h).
+const MOST_SEGMENTS: u16 = u16::MAX;
+/// The largest packet, in bytes: what IPv4's total length can state.
+const LARGEST: usize = 65535;
+/// Where the payload of a large packet begins in the buffer, behind room for all headers: the kernel's, IPv6, TCP with all
+/// options. A multiple of a cache line's 64 bytes.
+const FRONT: usize = 128;
 /// How many flows are told apart. Two that fall together are merged less; nothing else happens to them.
 const FLOWS: usize = 256;
+
+/// What the packets of a group have in common: every bit but those of the total length, the identification and the
+/// checksum (RFC 791, section 3.1) or of the payload length (RFC 8200, section 3), of TCP's sequence number, PSH and checksum
+/// (RFC 9293, section 3.1), of UDP's length and checksum (RFC 768).
+static FIXED_TCP_V4: [u8; LONGEST_HEADERS] = all_but(&[2, 3, 4, 5, 10, 11], 20, &[4, 5, 6, 7, 16, 17], !tcp_flag::PSH);
+static FIXED_TCP_V6: [u8; LONGEST_HEADERS] = all_but(&[4, 5], 40, &[4, 5, 6, 7, 16, 17], !tcp_flag::PSH);
+static FIXED_UDP_V4: [u8; LONGEST_HEADERS] = all_but(&[2, 3, 4, 5, 10, 11], 20, &[4, 5, 6, 7], 0xff);
+static FIXED_UDP_V6: [u8; LONGEST_HEADERS] = all_but(&[4, 5], 40, &[4, 5, 6, 7], 0xff);
+
+/// The longest headers that are merged: IPv6, and TCP with all options.
+const LONGEST_HEADERS: usize = 40 + 60;
+
+const fn all_but(network: &[usize], at: usize, transport: &[usize], flags: u8) -> [u8; LONGEST_HEADERS] {
+    let mut bits = [0xff; LONGEST_HEADERS];
+    let mut index = 0;
+    while index < network.len() {
+        bits[network[index]] = 0;
+        index += 1;
+    }
+    index = 0;
+    while index < transport.len() {
+        bits[at + transport[index]] = 0;
+        index += 1;
+    }
+    bits[at + 13] = flags;
+    bits
+}
+
+/// Whether headers of one length, a multiple of 4 bytes, are the same where `fixed` has bits.
+fn alike(one: &[u8], other: &[u8], fixed: &[u8; LONGEST_HEADERS]) -> bool {
+    let ((one, _), (other, _), (fixed, _)) = (one.as_chunks::<4>(), other.as_chunks::<4>(), fixed.as_chunks::<4>());
+    let word = |bytes: &[u8; 4]| u32::from_ne_bytes(*bytes);
+    let words = one.iter().zip(other).zip(fixed);
+    words.fold(0, |found, ((one, other), fixed)| found | (word(one) ^ word(other)) & word(fixed)) == 0
+}
 
 /// No packet, no group.
 const NONE: u16 = u16::MAX;
@@ -29,20 +69,21 @@ pub struct Coalescer {
     groups: Vec<Group>,
     /// For each packet the next one of its group.
     next: Vec<u16>,
+    /// The packets of the group that is being merged, and the packet that is being made of them.
+    members: Vec<u16>,
+    large: Vec<u8>,
     /// For each flow the group that its next packet may join.
     flows: [u16; FLOWS],
 }
 
 /// Packets that are written together.
 #[derive(Debug, Clone, Copy)]
-pub struct Group {
+struct Group {
     first: u16,
     last: u16,
     count: u16,
     /// Whether another packet may join.
     open: bool,
-    /// Whether the first packet's checksums were found right.
-    verified: bool,
     shape: Shape,
     /// The first packet's payload in bytes, and that of all packets.
     size: usize,
@@ -61,7 +102,8 @@ struct Shape {
 impl Coalescer {
     /// Merges TCP segments, and UDP datagrams if the kernel can take them.
     pub fn new(udp: bool) -> Self {
-        Self { udp, groups: Vec::new(), next: Vec::new(), flows: [NONE; FLOWS] }
+        let large = vec![0; FRONT + LARGEST];
+        Self { udp, groups: Vec::new(), next: Vec::new(), members: Vec::new(), large, flows: [NONE; FLOWS] }
     }
 
     /// Merges UDP datagrams no longer.
@@ -69,118 +111,124 @@ impl Coalescer {
         self.udp = false;
     }
 
-    /// Groups these packets, 65,535 at most.
-    pub fn group<'p>(&mut self, packets: impl Fn(usize) -> &'p [u8], count: usize) {
+    /// Merges these packets, which lie in `bytes` and are 65,535 at most. `write` gets what is to be written, in an order
+    /// that keeps that of each flow's packets: a large packet behind its header, if there is one, and the indices of the
+    /// packets that it stands for; else the index of one packet.
+    ///
+    /// # Errors
+    /// The first of `write`; then the rest is not written.
+    pub fn merge<E>(
+        &mut self,
+        packets: &[Range<usize>],
+        bytes: &[u8],
+        mut write: impl FnMut(Option<&[u8]>, &[u16]) -> Result<(), E>,
+    ) -> Result<(), E> {
+        let packet = |index: u16| &bytes[packets[usize::from(index)].clone()];
+        self.group(packet, packets.len() as u16);
+        for group in &self.groups {
+            self.members.clear();
+            let next = |at: &u16| Some(self.next[usize::from(*at)]).filter(|next| *next != NONE);
+            self.members.extend(std::iter::successors(Some(group.first), next));
+            // One with a wrong checksum ends what has been merged so far, and goes alone.
+            let mut rest = &self.members[..];
+            while !rest.is_empty() {
+                let (intact, payload) = group.copy_payloads(rest.iter().map(|at| packet(*at)), &mut self.large);
+                let (merged, after) = rest.split_at(intact.max(1));
+                match merged {
+                    [first, .., last] => {
+                        let front = group.write_headers(packet(*first), packet(*last), payload, &mut self.large);
+                        write(Some(&self.large[front..FRONT + payload]), merged)?;
+                    }
+                    alone => write(None, alone)?,
+                }
+                rest = after;
+            }
+        }
+        Ok(())
+    }
+
+    /// Finds the packets that belong together by their headers.
+    fn group<'p>(&mut self, packet: impl Fn(u16) -> &'p [u8], count: u16) {
         self.groups.clear();
         self.next.clear();
-        self.next.resize(count, NONE);
+        self.next.resize(usize::from(count), NONE);
         self.flows.fill(NONE);
         for index in 0..count {
-            let packet = packets(index);
-            match Shape::of(packet) {
-                Some(shape) => self.place(&packets, index, shape),
+            match Shape::of(packet(index)) {
+                Some(shape) => self.place(&packet, index, shape),
                 None => {
                     // It may belong to any flow, as a fragment does: nothing behind it may go before it.
                     self.flows.fill(NONE);
-                    self.groups.push(Group::alone(index, packet.len()));
+                    self.groups.push(Group::alone(index));
                 }
             }
         }
     }
 
-    /// The groups, in an order that keeps that of each flow's packets.
-    pub fn groups(&self) -> impl Iterator<Item = &Group> {
-        self.groups.iter()
-    }
-
-    /// The indices of a group's packets.
-    pub fn members(&self, group: &Group) -> impl Iterator<Item = usize> {
-        let first = Some(usize::from(group.first));
-        std::iter::successors(first, |at| Some(self.next[*at]).filter(|next| *next != NONE).map(usize::from))
-    }
-
     /// Lets the packet join its flow's group, or begin the next one.
-    fn place<'p>(&mut self, packets: &impl Fn(usize) -> &'p [u8], index: usize, shape: Shape) {
-        let packet = packets(index);
-        let slot = shape.slot(packet);
+    fn place<'p>(&mut self, packet: &impl Fn(u16) -> &'p [u8], index: u16, shape: Shape) {
+        let bytes = packet(index);
+        let slot = shape.slot(bytes);
         if let Some(group) = self.groups.get_mut(usize::from(self.flows[slot]))
             && group.open
-            && group.takes(packets(usize::from(group.first)), packet, shape)
+            && group.takes(packet(group.first), bytes, shape)
         {
-            self.next[usize::from(group.last)] = index as u16;
-            group.last = index as u16;
-            group.count += 1;
-            let payload = packet.len() - usize::from(shape.payload);
-            group.payload += payload;
-            group.open = payload == group.size && !shape.pushes(packet) && usize::from(group.count) < shape.most();
+            self.next[usize::from(group.last)] = index;
+            group.add(index, bytes);
             return;
         }
         self.flows[slot] = self.groups.len() as u16;
-        let mut group = Group::beginning(index, packet, shape);
-        group.open &= self.udp || shape.protocol == TCP;
-        self.groups.push(group);
+        let open = shape.can_begin(bytes) && (self.udp || shape.protocol == TCP);
+        let payload = bytes.len() - usize::from(shape.payload);
+        self.groups.push(Group { open, shape, size: payload, payload, ..Group::alone(index) });
     }
 }
 
 impl Group {
     /// A packet that stays alone.
-    fn alone(index: usize, length: usize) -> Self {
+    fn alone(index: u16) -> Self {
         let shape = Shape { ipv6: false, protocol: 0, transport: 0, payload: 0 };
-        let at = index as u16;
-        Self { first: at, last: at, count: 1, open: false, verified: false, shape, size: length, payload: length }
-    }
-
-    /// A packet that others may join.
-    fn beginning(index: usize, packet: &[u8], shape: Shape) -> Self {
-        let size = packet.len() - usize::from(shape.payload);
-        let open = size > 0 && shape.can_begin(packet);
-        Self { open, shape, size, payload: size, ..Self::alone(index, 0) }
-    }
-
-    /// The number of its packets.
-    pub fn count(&self) -> usize {
-        usize::from(self.count)
-    }
-
-    /// The index of its first packet.
-    pub fn first(&self) -> usize {
-        usize::from(self.first)
-    }
-
-    /// The index of its last packet.
-    pub fn last(&self) -> usize {
-        usize::from(self.last)
-    }
-
-    /// Whether it stands for UDP datagrams.
-    pub fn is_udp(&self) -> bool {
-        self.shape.protocol == UDP
-    }
-
-    /// Where in each of its packets the payload begins.
-    pub fn payload_at(&self) -> usize {
-        usize::from(self.shape.payload)
+        Self { first: index, last: index, count: 1, open: false, shape, size: 0, payload: 0 }
     }
 
     /// Whether `packet` is what would come next if the group was cut again. `first` is its first packet.
-    fn takes(&mut self, first: &[u8], packet: &[u8], shape: Shape) -> bool {
+    fn takes(&self, first: &[u8], packet: &[u8], shape: Shape) -> bool {
         let payload = packet.len() - usize::from(shape.payload);
-        let length = usize::from(shape.payload) + self.payload + payload;
         shape == self.shape
             && (1..=self.size).contains(&payload)
-            && length <= usize::from(u16::MAX)
+            && usize::from(shape.payload) + self.payload + payload <= LARGEST
             && shape.continues(first, packet, self.count, self.payload)
-            && (self.verified || shape.is_intact(first))
-            && {
-                self.verified = true;
-                shape.is_intact(packet)
-            }
     }
 
-    /// The headers of the large packet, and before them the one for the kernel; `first` and `last` are its packets.
-    pub fn headers(&self, first: &[u8], last: &[u8]) -> Headers {
-        let Shape { ipv6, protocol, transport, payload } = self.shape;
-        let (at, end) = (usize::from(transport), usize::from(payload));
+    fn add(&mut self, index: u16, packet: &[u8]) {
+        let payload = packet.len() - usize::from(self.shape.payload);
+        self.last = index;
+        self.count += 1;
+        self.payload += payload;
+        self.open = payload == self.size && !self.shape.pushes(packet) && self.count < self.shape.most();
+    }
+
+    /// Copies the payloads into the large packet, up to the first packet whose checksums are not right. Returns how many
+    /// were right, and the length of their payloads together. A packet without company is not looked at.
+    fn copy_payloads<'p>(&self, packets: impl ExactSizeIterator<Item = &'p [u8]>, large: &mut [u8]) -> (usize, usize) {
+        let (mut intact, mut payload) = (0, 0);
+        if packets.len() > 1 {
+            for packet in packets {
+                if !self.shape.copy_intact(packet, &mut large[FRONT + payload..]) {
+                    break;
+                }
+                intact += 1;
+                payload += packet.len() - usize::from(self.shape.payload);
+            }
+        }
+        (intact, payload)
+    }
+
+    /// Writes the headers of the large packet before its payload, and the one for the kernel before them; `first` and
+    /// `last` are its packets. Returns where they begin.
+    fn write_headers(&self, first: &[u8], last: &[u8], payload: usize, large: &mut [u8]) -> usize {
+        let Shape { ipv6, protocol, transport: at, payload: end } = self.shape;
+        let (at, end) = (usize::from(at), usize::from(end));
         let (segments, field) = match (protocol, ipv6) {
             (UDP, _) => (Segments::Udp, UDP_CHECKSUM),
             (_, true) => (Segments::TcpV6, TCP_CHECKSUM),
@@ -188,16 +236,16 @@ impl Group {
         };
         let checksum = Some(Checksum { start: at as u16, offset: field as u16 });
         let header = Header { segments, header_length: end as u16, segment_size: self.size as u16, checksum };
-        let mut bytes = [0; LENGTH + LONGEST_HEADERS];
-        bytes[..LENGTH].copy_from_slice(&header.to_bytes());
-        let headers = &mut bytes[LENGTH..LENGTH + end];
+        let front = FRONT - end - vnet::LENGTH;
+        let (for_kernel, headers) = large[front..FRONT].split_at_mut(vnet::LENGTH);
+        for_kernel.copy_from_slice(&header.to_bytes());
         headers.copy_from_slice(&first[..end]);
-        let stated = (end - at + self.payload) as u16;
+        let stated = (end - at + payload) as u16;
         let addresses = if ipv6 {
             put(headers, 4, stated);
             8..40
         } else {
-            put(headers, 2, (end + self.payload) as u16);
+            put(headers, 2, (end + payload) as u16);
             put(headers, 10, 0);
             let checksum = Sum::default().add(&headers[..at]).checksum();
             put(headers, 10, checksum);
@@ -210,20 +258,7 @@ impl Group {
             TCP => transport[13] |= last[at + 13] & tcp_flag::PSH,
             _ => put(transport, 4, stated),
         }
-        Headers { bytes, length: LENGTH + end }
-    }
-}
-
-/// What comes before the payloads when a group is written.
-#[derive(Debug)]
-pub struct Headers {
-    bytes: [u8; LENGTH + LONGEST_HEADERS],
-    length: usize,
-}
-
-impl AsRef<[u8]> for Headers {
-    fn as_ref(&self) -> &[u8] {
-        &self.bytes[..self.length]
+        front
     }
 }
 
@@ -265,7 +300,7 @@ impl Shape {
         (words.iter().fold(u64::from(self.protocol), mix) >> 32) as usize % FLOWS
     }
 
-    fn most(self) -> usize {
+    fn most(self) -> u16 {
         if self.protocol == UDP { MOST_DATAGRAMS } else { MOST_SEGMENTS }
     }
 
@@ -277,48 +312,50 @@ impl Shape {
     /// Whether others may join the packet: a datagram, or a segment in the middle of a stream.
     fn can_begin(self, packet: &[u8]) -> bool {
         let flags = || packet[usize::from(self.transport) + 13] & !tcp_flag::ECE;
-        self.protocol == UDP || flags() == tcp_flag::ACK
+        packet.len() > usize::from(self.payload) && (self.protocol == UDP || flags() == tcp_flag::ACK)
     }
 
     /// Whether the headers of `packet` are those of `first`, counted on by `count` packets and `payload` bytes.
     fn continues(self, first: &[u8], packet: &[u8], count: u16, payload: usize) -> bool {
-        let same = |range: std::ops::Range<usize>| first[range.clone()] == packet[range];
-        let number = |bytes: &[u8], at: usize| u16::from_be_bytes([bytes[at], bytes[at + 1]]);
-        let network = match self.ipv6 {
-            true => same(0..4) && same(7..44),
-            false => {
-                let identification = number(first, 4).wrapping_add(count);
-                same(0..2) && number(packet, 4) == identification && same(6..9) && same(12..24)
-            }
+        let counts_up = || {
+            let identification = |bytes: &[u8]| u16::from_be_bytes([bytes[4], bytes[5]]);
+            self.ipv6 || identification(packet) == identification(first).wrapping_add(count)
         };
-        let at = usize::from(self.transport);
-        let transport = || match self.protocol {
-            UDP => number(packet, at + 4) as usize == packet.len() - at,
-            _ => {
-                let sequence = |bytes: &[u8]| u32::from_be_bytes([4, 5, 6, 7].map(|byte| bytes[at + byte]));
-                sequence(packet) == sequence(first).wrapping_add(payload as u32)
-                    && same(at + 8..at + 13)
-                    && (first[at + 13] ^ packet[at + 13]) & !tcp_flag::PSH == 0
-                    && same(at + 14..at + 16)
-                    && same(at + 18..usize::from(self.payload))
-            }
+        let follows = || {
+            let at = usize::from(self.transport);
+            let sequence = |bytes: &[u8]| u32::from_be_bytes([4, 5, 6, 7].map(|byte| bytes[at + byte]));
+            self.protocol == UDP || sequence(packet) == sequence(first).wrapping_add(payload as u32)
         };
-        network && transport()
+        let end = usize::from(self.payload);
+        follows() && counts_up() && alike(&first[..end], &packet[..end], self.fixed())
     }
 
-    /// Whether all checksums are there and right. The kernel takes our word for that of a large packet.
-    fn is_intact(self, packet: &[u8]) -> bool {
-        let at = usize::from(self.transport);
-        let transport = &packet[at..];
-        let pseudo = Sum::default().add(&packet[if self.ipv6 { 8..40 } else { 12..20 }]).add(&[0, self.protocol]);
-        let right = pseudo.add(&(transport.len() as u16).to_be_bytes()).add(transport).checksum() == 0;
+    /// Which bits of the headers have to be the same in all packets of a group.
+    fn fixed(self) -> &'static [u8; LONGEST_HEADERS] {
+        match (self.ipv6, self.protocol) {
+            (false, UDP) => &FIXED_UDP_V4,
+            (false, _) => &FIXED_TCP_V4,
+            (true, UDP) => &FIXED_UDP_V6,
+            (true, _) => &FIXED_TCP_V6,
+        }
+    }
+
+    /// Copies the payload, and says whether all checksums are there and right: the kernel takes our word for those of a
+    /// large packet.
+    fn copy_intact(self, packet: &[u8], to: &mut [u8]) -> bool {
+        let (headers, payload) = packet.split_at(usize::from(self.payload));
+        let (network, transport) = headers.split_at(usize::from(self.transport));
+        let length = (transport.len() + payload.len()) as u16;
+        // The addresses end where the transport begins.
+        let ends = &headers[if self.ipv6 { 8 } else { 12 }..];
+        let sum = Sum::default().add_copied(payload, to).add(ends).add_word(u16::from(self.protocol)).add_word(length);
+        let right = sum.checksum() == 0;
         // Zero can be written in two ways, of which the kernel writes one: UDP's zero means that there is none (RFC 768).
         let written = match self.protocol {
-            UDP => transport[4..6] == (transport.len() as u16).to_be_bytes() && transport[6..8] != [0, 0],
+            UDP => transport[4..6] == length.to_be_bytes() && transport[UDP_CHECKSUM..] != [0, 0],
             _ => transport[TCP_CHECKSUM..TCP_CHECKSUM + 2] != [0xff, 0xff],
         };
-        let network =
-            self.ipv6 || (Sum::default().add(&packet[..at]).checksum() == 0 && packet[10..12] != [0xff, 0xff]);
+        let network = self.ipv6 || (Sum::default().add(network).checksum() == 0 && network[10..12] != [0xff, 0xff]);
         right && written && network
     }
 }

@@ -75,67 +75,91 @@ impl Cut {
         (0..self.count()).map(move |index| whole.min(total - index * whole))
     }
 
-    /// Turns the packet at the front of `bytes` into the packets, back to back.
+    /// Writes the packets that `packet` stands for to the front of `to`, back to back.
     ///
     /// # Panics
-    /// `bytes` is shorter than [`Cut::total`].
-    pub fn cut(&self, bytes: &mut [u8]) {
-        let mut headers = [0; LONGEST_HEADERS];
-        let headers = &mut headers[..self.payload];
-        headers.copy_from_slice(&bytes[..self.payload]);
-        // From the back, so that each payload moves into room that is free by then.
-        for index in (0..self.count()).rev() {
-            let from = self.payload + index * self.size;
-            let to = index * (self.payload + self.size);
-            let length = self.payload + self.size.min(self.length - from);
-            bytes.copy_within(from..from + length - self.payload, to + self.payload);
-            let packet = &mut bytes[to..to + length];
-            packet[..self.payload].copy_from_slice(headers);
-            self.finish(packet, index);
+    /// `packet` is not the one that was planned for, or `to` is shorter than [`Cut::total`].
+    pub fn cut(&self, packet: &[u8], to: &mut [u8]) {
+        let (headers, payload) = packet.split_at(self.payload);
+        let common = Common::of(self, headers);
+        let mut to = &mut to[..self.total()];
+        for (index, payload) in pieces(payload, self.size).enumerate() {
+            let (segment, rest) = to.split_at_mut(self.payload + payload.len());
+            segment[..self.payload].copy_from_slice(headers);
+            let sum = Sum::default().add_copied(payload, &mut segment[self.payload..]);
+            self.finish(segment, index, &common, sum);
+            to = rest;
         }
     }
 
-    /// Writes what differs from packet to packet.
-    fn finish(&self, packet: &mut [u8], index: usize) {
-        let (length, last) = (packet.len(), index + 1 == self.count());
-        let addresses = if self.ipv6 {
+    /// Writes what differs from packet to packet; `sum` is that of the payload.
+    fn finish(&self, packet: &mut [u8], index: usize, common: &Common, sum: Sum) {
+        let length = packet.len();
+        if self.ipv6 {
             put(packet, 4, (length - 40) as u16);
-            8..40
         } else {
+            let identification = common.identification.wrapping_add(index as u16);
             put(packet, 2, length as u16);
-            let identification = u16::from_be_bytes([packet[4], packet[5]]);
-            put(packet, 4, identification.wrapping_add(index as u16));
-            put(packet, 10, 0);
-            let checksum = Sum::default().add(&packet[..usize::from(packet[0] & 0x0f) * 4]).checksum();
-            put(packet, 10, checksum);
-            12..20
-        };
-        let pseudo = Sum::default().add(&packet[addresses]).add(&[0, self.protocol]);
-        let transport = &mut packet[self.transport..];
-        let stated = (transport.len() as u16).to_be_bytes();
-        let field = match self.protocol {
-            TCP => {
-                let sequence = u32::from_be_bytes([transport[4], transport[5], transport[6], transport[7]]);
-                let sequence = sequence.wrapping_add((index * self.size) as u32);
-                transport[4..8].copy_from_slice(&sequence.to_be_bytes());
-                if !last {
-                    transport[13] &= !(tcp_flag::FIN | tcp_flag::PSH);
-                }
-                if index > 0 {
-                    transport[13] &= !tcp_flag::CWR;
-                }
-                TCP_CHECKSUM
-            }
-            _ => {
-                transport[4..6].copy_from_slice(&stated);
-                UDP_CHECKSUM
-            }
-        };
-        put(transport, field, 0);
-        let checksum = pseudo.add(&stated).add(transport).checksum();
-        // To UDP, zero says that there is none (RFC 768).
-        put(transport, field, if checksum == 0 && self.protocol == UDP { 0xffff } else { checksum });
+            put(packet, 4, identification);
+            put(packet, 10, common.network.add_word(length as u16).add_word(identification).checksum());
+        }
+        let stated = (length - self.transport) as u16;
+        let header = &mut packet[self.transport..self.payload];
+        let sum = sum.add_word(stated);
+        if self.protocol == UDP {
+            put(header, 4, stated);
+            let checksum = common.transport.plus(sum).add_word(stated).checksum();
+            // To UDP, zero says that there is none (RFC 768).
+            return put(header, UDP_CHECKSUM, if checksum == 0 { 0xffff } else { checksum });
+        }
+        let sequence = common.sequence.wrapping_add((index * self.size) as u32);
+        put(header, 4, (sequence >> 16) as u16);
+        put(header, 6, sequence as u16);
+        if index + 1 < self.count() {
+            header[13] &= !(tcp_flag::FIN | tcp_flag::PSH);
+        }
+        if index > 0 {
+            header[13] &= !tcp_flag::CWR;
+        }
+        let flags = u16::from_be_bytes([header[12], header[13]]);
+        let sum = sum.add_word((sequence >> 16) as u16).add_word(sequence as u16).add_word(flags);
+        put(header, TCP_CHECKSUM, common.transport.plus(sum).checksum());
     }
+}
+
+/// What the packets of one cut have in common.
+struct Common {
+    /// Sums over the IPv4 header and over the pseudo-header and the transport's, without what differs.
+    network: Sum,
+    transport: Sum,
+    identification: u16,
+    sequence: u32,
+}
+
+impl Common {
+    fn of(cut: &Cut, headers: &[u8]) -> Self {
+        let (network, transport) = headers.split_at(cut.transport);
+        let word = |bytes: &[u8], at: usize| u16::from_be_bytes([bytes[at], bytes[at + 1]]);
+        let addresses = if cut.ipv6 { &network[8..40] } else { &network[12..20] };
+        let pseudo = Sum::default().add(addresses).add_word(u16::from(cut.protocol));
+        let (sequence, transport) = match cut.protocol {
+            TCP => {
+                let sequence = u32::from(word(transport, 4)) << 16 | u32::from(word(transport, 6));
+                (
+                    sequence,
+                    pseudo.add(&transport[..4]).add(&transport[8..12]).add(&transport[14..16]).add(&transport[18..]),
+                )
+            }
+            _ => (0, pseudo.add(&transport[..4])),
+        };
+        let rest_of_network = Sum::default().add(&network[..2]).add(&network[6..10]).add(&network[12..]);
+        Self { network: rest_of_network, transport, identification: word(network, 4), sequence }
+    }
+}
+
+/// The payload of each packet; one that is empty, if there is none.
+fn pieces(payload: &[u8], size: usize) -> impl Iterator<Item = &[u8]> {
+    payload.chunks(size).chain(payload.is_empty().then_some(payload))
 }
 
 /// Makes the checksum of a packet for which the kernel has summed up the pseudo-header only.

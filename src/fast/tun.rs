@@ -1,14 +1,14 @@
 //! A TUN device whose packets may be large, in both directions: read once and cut, merged and written once.
 
-use std::io::{IoSlice, IoSliceMut};
+use std::io::IoSlice;
 use std::os::fd::AsFd;
 
 use log::info;
 use nix::errno::Errno;
-use nix::sys::uio::{readv, writev};
+use nix::sys::uio::writev;
 
 use crate::error::{Context, Result};
-use crate::fast::coalesce::{Coalescer, Group};
+use crate::fast::coalesce::Coalescer;
 use crate::fast::segment::{Contradiction, Cut, complete_checksum};
 use crate::fast::vnet::{self, Header, Segments};
 use crate::fast::{Parts, on};
@@ -33,6 +33,8 @@ mod feature {
 pub struct Packets {
     merge: bool,
     coalescer: Coalescer,
+    /// What one read brings: a header and a packet.
+    read: Vec<u8>,
 }
 
 impl Packets {
@@ -57,7 +59,8 @@ impl Packets {
                         info!("{name}: this kernel has less than was asked for: {error}");
                     }
                     info!("{name}: TSO {}, USO {}", on(has(feature::TSO)), on(has(feature::USO)));
-                    return Ok(Self { merge: features != 0, coalescer: Coalescer::new(has(feature::USO)) });
+                    let read = vec![0; vnet::LENGTH + LARGEST_PACKET];
+                    return Ok(Self { merge: features != 0, coalescer: Coalescer::new(has(feature::USO)), read });
                 }
                 Err(error) => refused = Some(error),
             }
@@ -74,13 +77,10 @@ impl Packets {
     pub fn recv(&mut self, tun: &Tun, into: &mut Batch) -> Result<usize, Errno> {
         let mut lost = 0;
         for _ in 0..MOST_READS {
-            let room = into.room();
-            let mut header = [0; vnet::LENGTH];
-            let (packet, _) = room.split_at_mut(LARGEST_PACKET);
-            match readv(tun, &mut [IoSliceMut::new(&mut header), IoSliceMut::new(packet)]) {
-                Ok(length) => {
-                    let length = length.saturating_sub(vnet::LENGTH);
-                    lost += usize::from(finish(&Header::parse(&header), length, into).is_err());
+            match tun.recv(&mut self.read) {
+                Ok(read) => {
+                    let Some((header, packet)) = read.split_first_chunk_mut() else { continue };
+                    lost += usize::from(finish(&Header::parse(header), packet, into).is_err());
                 }
                 Err(error) if into.is_empty() && lost == 0 => return Err(error),
                 Err(_) => break,
@@ -105,47 +105,34 @@ impl Packets {
         if packets.len() == 1 || !self.merge {
             return packets.iter().try_for_each(|packet| written(packet, write_alone(tun, packet)));
         }
-        self.coalescer.group(|index| packets.packet(index), packets.len());
         let mut refused = false;
-        for group in self.coalescer.groups() {
-            let merged = (group.count() > 1).then(|| self.write(tun, packets, group));
-            refused |= merged == Some(Err(Errno::EINVAL)) && group.is_udp();
-            for packet in self.coalescer.members(group).map(|index| packets.packet(index)) {
-                match merged {
-                    Some(result) if result != Err(Errno::EINVAL) => written(packet, result)?,
-                    _ => written(packet, write_alone(tun, packet))?,
-                }
-            }
-        }
+        self.coalescer.merge(packets.places(), packets.bytes(), |large, members| {
+            let result = large.map(|large| tun.send(large));
+            refused |= result == Some(Err(Errno::EINVAL));
+            members.iter().map(|index| packets.packet(usize::from(*index))).try_for_each(|packet| match result {
+                Some(result) if result != Err(Errno::EINVAL) => written(packet, result),
+                _ => written(packet, write_alone(tun, packet)),
+            })
+        })?;
         if refused {
-            info!("{}: the kernel does not take merged UDP datagrams; now they are written one by one", tun.name());
-            self.coalescer.leave_udp();
+            info!("{}: the kernel refuses a large packet; from now on packets are written one by one", tun.name());
+            self.merge = false;
         }
         Ok(())
     }
-
-    /// Writes the packets of a group as one.
-    fn write(&self, tun: &Tun, packets: &Batch, group: &Group) -> Result<(), Errno> {
-        let headers = group.headers(packets.packet(group.first()), packets.packet(group.last()));
-        let mut parts = Vec::with_capacity(1 + group.count());
-        parts.push(IoSlice::new(headers.as_ref()));
-        let payload = |index| IoSlice::new(&packets.packet(index)[group.payload_at()..]);
-        parts.extend(self.coalescer.members(group).map(payload));
-        writev(tun, &parts).map(|_| ())
-    }
 }
 
-/// Makes what was read into the batch's room into packets of the batch.
-fn finish(header: &Header, length: usize, into: &mut Batch) -> Result<(), Contradiction> {
+/// Appends what the kernel handed over to the batch, cut and with its checksum.
+fn finish(header: &Header, packet: &mut [u8], into: &mut Batch) -> Result<(), Contradiction> {
     match (header.segments, header.checksum) {
-        (Segments::None, None) => into.commit(length),
+        (Segments::None, None) => into.push(packet),
         (Segments::None, Some(checksum)) => {
-            complete_checksum(checksum, &mut into.room()[..length])?;
-            into.commit(length);
+            complete_checksum(checksum, packet)?;
+            into.push(packet);
         }
         _ => {
-            let cut = Cut::plan(header, &into.room()[..length])?;
-            cut.cut(into.room_for(cut.total()));
+            let cut = Cut::plan(header, packet)?;
+            cut.cut(packet, into.room_for(cut.total()));
             cut.lengths().for_each(|length| into.commit(length));
         }
     }

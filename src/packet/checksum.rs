@@ -1,32 +1,49 @@
 //! The Internet checksum: RFC 1071, and its incremental update, RFC 1624.
 
+use crate::sys;
+
 /// A one's complement sum of 16-bit words in the making. It is the same in either byte order (RFC 1071 section 2 (B)), and
-/// wider words add up to the same (section 2 (C)): so words of 64 bits are added as the machine reads them.
+/// wider words add up to the same (section 2 (C)): so words of 32 bits are added as the machine reads them.
 #[derive(Clone, Copy, Default)]
 pub(crate) struct Sum(u64);
 
 impl Sum {
-    /// Adds bytes, two of them a word. An odd last byte is padded with a zero, so only the last addition may be odd.
+    /// Adds bytes, two of them a word. An odd last byte is padded with a zero, so only one addition may be
+    /// odd: that of the end.
+    #[inline]
     pub(crate) fn add(self, bytes: &[u8]) -> Self {
-        let (blocks, rest) = bytes.as_chunks::<32>();
-        let (mut even, mut odd) = (u128::from(self.0), 0);
-        for block in blocks {
-            let (words, _) = block.as_chunks::<8>();
-            even += word(words[0]) + word(words[2]);
-            odd += word(words[1]) + word(words[3]);
+        match bytes.len() {
+            ..WORTH_VECTORS => self.plus(Self(words(bytes))),
+            _ => self.plus(Self(sys::with_vectors(|| words(bytes)))),
         }
-        let (words, rest) = rest.as_chunks::<8>();
-        let words = words.iter().fold(even + odd, |sum, bytes| sum + word(*bytes));
-        let mut last = [0; 8];
-        last[..rest.len()].copy_from_slice(rest);
-        let sum = words + word(last);
-        let (sum, carry) = (sum as u64).overflowing_add((sum >> 64) as u64);
+    }
+
+    /// Adds bytes, and copies them to the front of `to` on the way, which costs little more than reading them.
+    ///
+    /// # Panics
+    /// `to` is shorter.
+    pub(crate) fn add_copied(self, bytes: &[u8], to: &mut [u8]) -> Self {
+        let to = &mut to[..bytes.len()];
+        self.plus(Self(sys::with_vectors(|| words_copied(bytes, to))))
+    }
+
+    /// Adds one word.
+    #[inline]
+    pub(crate) fn add_word(self, word: u16) -> Self {
+        self.plus(Self(u64::from(word.to_be())))
+    }
+
+    /// Adds what has been summed up elsewhere.
+    #[inline]
+    pub(crate) fn plus(self, other: Self) -> Self {
+        let (sum, carry) = self.0.overflowing_add(other.0);
         Self(sum + u64::from(carry))
     }
 
     /// The sum folded to 16 bits, carries added back in.
+    #[inline]
     pub(crate) fn folded(self) -> u16 {
-        let mut sum = self.0;
+        let mut sum = (self.0 & 0xffff_ffff) + (self.0 >> 32);
         while sum > 0xffff {
             sum = (sum & 0xffff) + (sum >> 16);
         }
@@ -40,8 +57,48 @@ impl Sum {
     }
 }
 
-fn word(bytes: [u8; 8]) -> u128 {
-    u128::from(u64::from_ne_bytes(bytes))
+/// From how many bytes on it pays to ask for wider vectors.
+const WORTH_VECTORS: usize = 64;
+
+/// The sum of words of 32 bits; those in the upper and in the lower half of 64 bits apart, which the compiler turns into
+/// vectors. 16 GiB would fit before it overflows.
+#[inline(always)]
+fn words(bytes: &[u8]) -> u64 {
+    let (words, rest) = bytes.as_chunks::<8>();
+    let (mut low, mut high) = (0, 0);
+    for word in words {
+        let word = u64::from_ne_bytes(*word);
+        low += word & 0xffff_ffff;
+        high += word >> 32;
+    }
+    low + high + last(rest)
+}
+
+/// The same, while copying.
+#[inline(always)]
+fn words_copied(bytes: &[u8], to: &mut [u8]) -> u64 {
+    let (words, rest) = bytes.as_chunks::<8>();
+    let (copies, rest_of_copy) = to.as_chunks_mut::<8>();
+    let (mut low, mut high) = (0, 0);
+    for (word, copy) in words.iter().zip(copies) {
+        *copy = *word;
+        let word = u64::from_ne_bytes(*word);
+        low += word & 0xffff_ffff;
+        high += word >> 32;
+    }
+    rest_of_copy.copy_from_slice(rest);
+    low + high + last(rest)
+}
+
+/// The sum of fewer than 8 bytes.
+#[inline(always)]
+fn last(rest: &[u8]) -> u64 {
+    let (words, rest) = rest.as_chunks::<4>();
+    let (halves, odd) = rest.as_chunks::<2>();
+    let words: u64 = words.iter().map(|word| u64::from(u32::from_ne_bytes(*word))).sum();
+    let halves: u64 = halves.iter().map(|word| u64::from(u16::from_ne_bytes(*word))).sum();
+    let odd: u64 = odd.iter().map(|byte| u64::from(u16::from_ne_bytes([*byte, 0]))).sum();
+    words + halves + odd
 }
 
 /// The checksum after `old` words were replaced by `new` ones: RFC 1624 equation 3, `HC' = ~(~HC + ~m + m')`.
@@ -72,6 +129,9 @@ mod tests {
                 sum = (sum & 0xffff) + (sum >> 16);
             }
             assert_eq!(Sum::default().add(&bytes[..length]).folded(), sum as u16, "{length} bytes");
+            let mut copy = vec![0; length];
+            assert_eq!(Sum::default().add_copied(&bytes[..length], &mut copy).folded(), sum as u16, "{length} bytes");
+            assert_eq!(copy, bytes[..length]);
         }
     }
 
