@@ -10,9 +10,11 @@ use std::os::fd::AsFd;
 use crate::counts::Counts;
 use crate::error::Result;
 
+mod fit;
 mod tun;
 mod udp;
 
+pub use fit::Fit;
 pub use tun::TunLink;
 pub use udp::{UdpLink, bind};
 
