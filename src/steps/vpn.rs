@@ -9,11 +9,11 @@ use crate::counts::summary;
 use crate::error::Result;
 use crate::interface::Interface;
 use crate::lines::Lines;
-use crate::link::{Batch, Link, TunLink, UdpLink};
+use crate::link::{Batch, Fit, Link, TunLink, UdpLink};
 use crate::select;
 use crate::signals::Signals;
 use crate::steps::ends;
-use crate::steps::options::{ClientOptions, ServerOptions, TUNNEL_MTU, TunOptions};
+use crate::steps::options::{ClientOptions, ServerOptions, TunOptions};
 use crate::topology;
 use crate::tun::Tun;
 use crate::upkeep::Upkeep;
@@ -53,23 +53,27 @@ fn run_client(args: &VpnArgs) -> Result<()> {
     args.server.refuse("--role server")?;
     let server = args.client.find_server()?;
     let stop = Signals::block()?;
-    let (tun, interface) = args.client.open_tun(&args.tun, TUNNEL_MTU, server, &topology::current().tunnel.routes)?;
-    carry(tun, interface, UdpLink::to_server(server)?, stop, args.tun.count)
+    let net = UdpLink::to_server(server)?;
+    let routes = &topology::current().tunnel.routes;
+    let (tun, interface) = args.client.open_tun(&args.tun, net.path().mtu(), server, routes)?;
+    carry(tun, interface, net, stop, &args.tun)
 }
 
 fn run_server(args: &VpnArgs) -> Result<()> {
     args.client.refuse("--role client")?;
     let stop = Signals::block()?;
     let net = args.server.listen()?;
-    let (tun, interface, _forwarding) = args.server.open_tun(&args.tun, TUNNEL_MTU)?;
-    carry(tun, interface, net, stop, args.tun.count)
+    let (tun, interface, _forwarding) = args.server.open_tun(&args.tun, net.path().mtu())?;
+    carry(tun, interface, net, stop, &args.tun)
 }
 
 /// Carries packets between the TUN device and the network, until the user ends it.
-fn carry(tun: Tun, interface: Interface, mut net: UdpLink, stop: Signals, count: Option<u64>) -> Result<()> {
-    let mut tun = TunLink::new(tun, interface.addresses());
+fn carry(tun: Tun, mut interface: Interface, mut net: UdpLink, stop: Signals, options: &TunOptions) -> Result<()> {
+    // The outer headers need room, so a packet must be smaller than what the path to the other end takes.
+    let mut tun = Fit::new(TunLink::new(tun, interface.addresses()), net.path());
+    interface.watch_path(net.path(), options.mtu.is_none());
     let mut packets = Batch::new();
-    let mut lines = Lines::new(count)?;
+    let mut lines = Lines::new(options.count)?;
     let mut upkeep = Upkeep::new(stop, &lines, Some(interface))?;
     while !lines.done() {
         // Sleep until one side has something; asking them in turns would burn a processor.
