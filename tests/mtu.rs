@@ -285,7 +285,8 @@ for_each_user! {
         let _server = server(&lab, &[]);
         let mut client = Running::step(&lab, "useru", &["vpn", "--role", "client", "--no-configure"]);
         client.wait_for("Interface name: tun0");
-        lab.sh("useru", "ip addr add 10.1.3.1/24 dev tun0; ip link set dev tun0 up; ip route add 10.1.1.0/24 dev tun0").ok();
+        let configure = "ip addr add 10.1.3.1/24 dev tun0; ip link set dev tun0 up; ip route add 10.1.1.0/24 dev tun0";
+        lab.sh("useru", configure).ok();
         eventually("the tunnel works", || lab.pings("useru", "userv"));
         let _ping = pinging(&lab, "useru", "10.1.1.2");
         set_lan0(&lab, 1400);
