@@ -23,7 +23,12 @@ pub struct Tally {
 impl Tally {
     /// Counts one packet of this length.
     pub fn add(&mut self, bytes: usize) {
-        self.packets += 1;
+        self.add_many(1, bytes);
+    }
+
+    /// Counts packets of this length together.
+    pub fn add_many(&mut self, packets: usize, bytes: usize) {
+        self.packets += packets as u64;
         self.bytes += bytes as u64;
     }
 }
@@ -50,6 +55,8 @@ pub enum Cause {
     OwnSource,
     /// It is one of the tunnel's own datagrams, which a route led into the tunnel.
     Loop,
+    /// The kernel handed over a large packet that is not what it says.
+    Uncut,
     /// It asks for no answer.
     NoReply(NoReply),
     /// It asks our own address, and the kernel answers for that.
@@ -74,6 +81,7 @@ impl fmt::Display for Cause {
             Self::Stranger => f.write_str("not from the server"),
             Self::OwnSource => f.write_str("from our own address"),
             Self::Loop => f.write_str("tunnel in the tunnel"),
+            Self::Uncut => f.write_str("cannot be cut"),
             Self::NoReply(reason) => reason.fmt(f),
             Self::OwnDestination => f.write_str("to our own address"),
             Self::Fragment(reason) => reason.fmt(f),

@@ -25,6 +25,7 @@ pub mod clock;
 pub mod counts;
 pub mod demo;
 pub mod error;
+pub mod fast;
 pub mod forwarding;
 pub mod interface;
 pub mod lab;

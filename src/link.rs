@@ -5,6 +5,7 @@
 //! survived; an `Err` of a link is the end of the tunnel. No link looks further into a packet than its addresses.
 
 use std::net::SocketAddr;
+use std::ops::Range;
 use std::os::fd::AsFd;
 
 use crate::counts::Counts;
@@ -14,6 +15,8 @@ mod fit;
 mod tun;
 mod udp;
 
+pub use crate::fast::Parts;
+pub use crate::fast::vnet::LENGTH as TUN_HEADER;
 pub use fit::Fit;
 pub use tun::TunLink;
 pub use udp::{UdpLink, bind};
@@ -35,38 +38,62 @@ pub trait Link: AsFd {
     fn counts(&self) -> &Counts;
 }
 
-/// Packets back to back in one buffer, and where each ends. Allocated once, and filled again and again.
+/// Packets in one buffer, and where each lies. Allocated once, and filled again and again.
 #[derive(Debug)]
 pub struct Batch {
     bytes: Vec<u8>,
-    ends: Vec<usize>,
+    packets: Vec<Range<usize>>,
 }
 
 impl Batch {
     /// An empty batch, with room for one packet of any size.
     pub fn new() -> Self {
-        Self { bytes: vec![0; LARGEST_PACKET], ends: Vec::with_capacity(1) }
+        Self::with_room(LARGEST_PACKET, 1)
+    }
+
+    /// An empty batch, with room for `bytes` bytes in `packets` packets. Memory that no packet touches costs none.
+    pub fn with_room(bytes: usize, packets: usize) -> Self {
+        Self { bytes: vec![0; bytes], packets: Vec::with_capacity(packets) }
     }
 
     /// Forgets all packets.
     pub fn clear(&mut self) {
-        self.ends.clear();
+        self.packets.clear();
     }
 
     /// The number of packets.
     pub fn len(&self) -> usize {
-        self.ends.len()
+        self.packets.len()
     }
 
     /// Whether there is no packet.
     pub fn is_empty(&self) -> bool {
-        self.ends.is_empty()
+        self.packets.is_empty()
     }
 
     /// The packets, in the order of their arrival.
     pub fn iter(&self) -> impl Iterator<Item = &[u8]> {
-        let starts = std::iter::once(0).chain(self.ends.iter().copied());
-        starts.zip(&self.ends).map(|(start, end)| &self.bytes[start..*end])
+        self.packets.iter().map(|place| &self.bytes[place.clone()])
+    }
+
+    /// The bytes of a packet.
+    pub fn packet(&self, index: usize) -> &[u8] {
+        &self.bytes[self.packets[index].clone()]
+    }
+
+    /// The buffer, in which the packets lie at [`Batch::places`].
+    pub fn bytes(&self) -> &[u8] {
+        &self.bytes
+    }
+
+    /// Where the packets lie in the buffer, in the order of their arrival.
+    pub fn places(&self) -> &[Range<usize>] {
+        &self.packets
+    }
+
+    /// How many bytes of the buffer are in use, up to the last packet's end.
+    pub fn used(&self) -> usize {
+        self.packets.last().map_or(0, |place| place.end)
     }
 
     /// Appends a copy of a packet.
@@ -87,20 +114,28 @@ impl Batch {
 
     /// Room for one more packet of any size, behind those that are there.
     pub fn room(&mut self) -> &mut [u8] {
+        self.room_for(LARGEST_PACKET)
+    }
+
+    /// Room for at least so many bytes, behind the packets that are there.
+    pub fn room_for(&mut self, length: usize) -> &mut [u8] {
         let used = self.used();
-        if self.bytes.len() < used + LARGEST_PACKET {
-            self.bytes.resize(used + LARGEST_PACKET, 0);
+        if self.bytes.len() < used + length {
+            self.bytes.resize(used + length, 0);
         }
         &mut self.bytes[used..]
     }
 
     /// Makes the first `length` bytes of the room a packet of the batch.
     pub fn commit(&mut self, length: usize) {
-        self.ends.push(self.used() + length);
+        let used = self.used();
+        self.packets.push(used..used + length);
     }
 
-    fn used(&self) -> usize {
-        self.ends.last().copied().unwrap_or(0)
+    /// Makes these bytes of the buffer, behind all packets that are there, a packet of the batch.
+    pub fn keep(&mut self, place: Range<usize>) {
+        debug_assert!(self.used() <= place.start && place.end <= self.bytes.len());
+        self.packets.push(place);
     }
 }
 

@@ -2,12 +2,14 @@
 #![allow(unsafe_code)]
 
 use std::io::{self, IoSliceMut};
+use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr, SocketAddrV4, SocketAddrV6};
+use std::ops::Range;
 use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, IntoRawFd, OwnedFd};
 
 use nix::cmsg_space;
 use nix::libc;
 use nix::sys::signal::{SigHandler, Signal};
-use nix::sys::socket::{ControlMessageOwned, MsgFlags, recvmsg};
+use nix::sys::socket::{ControlMessageOwned, MsgFlags, SockaddrLike, SockaddrStorage, recvmsg};
 use nix::unistd::{ForkResult, Pid};
 
 /// The most descriptors that [`receive_fds`] takes in one message (the kernel's own limit is 253, unix(7)).
@@ -143,6 +145,204 @@ fn single_threaded() -> io::Result<()> {
     match status.lines().find_map(|line| line.strip_prefix("Threads:")).map(str::trim) {
         Some("1") => Ok(()),
         threads => Err(io::Error::other(format!("this process has {} threads", threads.unwrap_or("unknown")))),
+    }
+}
+
+/// Creates the TUN interface `name`, or attaches to it, on an open /dev/net/tun: without packet information, and with a
+/// header of `header` bytes before each packet (`TUNSETIFF` with `IFF_VNET_HDR`, linux/if_tun.h). Returns its name.
+///
+/// # Errors
+/// As the kernel gives them; and a name that is longer than the kernel's.
+pub fn create_tun_with_headers(device: BorrowedFd<'_>, name: &str, header: usize) -> io::Result<String> {
+    // SAFETY: all bytes zero is a valid `ifreq`.
+    let mut request: libc::ifreq = unsafe { std::mem::zeroed() };
+    if name.len() >= request.ifr_name.len() {
+        return Err(io::ErrorKind::InvalidInput.into());
+    }
+    for (to, from) in request.ifr_name.iter_mut().zip(name.bytes()) {
+        *to = from as libc::c_char;
+    }
+    request.ifr_ifru.ifru_flags = (libc::IFF_TUN | libc::IFF_NO_PI | libc::IFF_VNET_HDR) as i16;
+    let header = header as libc::c_int;
+    // SAFETY: both requests read, and the first also writes, what they are given, which outlives them.
+    let made = unsafe {
+        libc::ioctl(device.as_raw_fd(), libc::TUNSETIFF, &mut request) == 0
+            && libc::ioctl(device.as_raw_fd(), libc::TUNSETVNETHDRSZ, &header) == 0
+    };
+    if !made {
+        return Err(io::Error::last_os_error());
+    }
+    Ok(request.ifr_name.iter().take_while(|byte| **byte != 0).map(|byte| char::from(*byte as u8)).collect())
+}
+
+/// Tells the kernel what it may leave to the reader of this TUN device: `TUN_F_*` (`TUNSETOFFLOAD`, linux/if_tun.h).
+///
+/// # Errors
+/// `EINVAL`: the kernel does not know one of them.
+pub fn set_tun_offload(tun: BorrowedFd<'_>, features: u32) -> io::Result<()> {
+    // SAFETY: the request takes a number.
+    match unsafe { libc::ioctl(tun.as_raw_fd(), libc::TUNSETOFFLOAD, libc::c_ulong::from(features)) } {
+        0 => Ok(()),
+        _ => Err(io::Error::last_os_error()),
+    }
+}
+
+/// Datagrams in one buffer: one, or several back to back.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Datagrams {
+    /// Where they are in the buffer.
+    pub place: Range<usize>,
+    /// The length of each but the last, in bytes; the kernel cuts there (`UDP_SEGMENT`), or has joined them (`UDP_GRO`).
+    pub size: usize,
+}
+
+impl Datagrams {
+    /// The number of datagrams.
+    pub fn count(&self) -> usize {
+        self.place.len().div_ceil(self.size).max(1)
+    }
+}
+
+/// The most messages that one call of [`send_datagrams`] or [`receive_datagrams`] handles.
+pub const MAX_MESSAGES: usize = 32;
+
+/// A control message with one number in it, aligned as the kernel wants it.
+#[repr(C, align(8))]
+#[derive(Clone, Copy)]
+struct Control([u8; 64]);
+
+/// Sends datagrams, many in one call (sendmmsg(2)), runs of one size with `UDP_SEGMENT` (udp(7)).
+///
+/// Returns how many of `messages` were sent, at least 1.
+///
+/// # Errors
+/// Why the first was not sent.
+///
+/// # Panics
+/// A message lies outside `bytes`.
+pub fn send_datagrams(
+    socket: BorrowedFd<'_>,
+    to: &SockaddrStorage,
+    bytes: &[u8],
+    messages: &[Datagrams],
+) -> io::Result<usize> {
+    let count = messages.len().min(MAX_MESSAGES);
+    // SAFETY: all bytes zero is a valid `iovec`, and a valid `mmsghdr`.
+    let (mut parts, mut headers): ([libc::iovec; MAX_MESSAGES], [libc::mmsghdr; MAX_MESSAGES]) =
+        unsafe { std::mem::zeroed() };
+    let mut controls = [Control([0; 64]); MAX_MESSAGES];
+    for (index, message) in messages[..count].iter().enumerate() {
+        let datagrams = &bytes[message.place.clone()];
+        parts[index] = libc::iovec { iov_base: datagrams.as_ptr().cast_mut().cast(), iov_len: datagrams.len() };
+        let header = &mut headers[index].msg_hdr;
+        header.msg_name = to.as_ptr().cast_mut().cast();
+        header.msg_namelen = to.len();
+        header.msg_iov = &raw mut parts[index];
+        header.msg_iovlen = 1;
+        if datagrams.len() > message.size {
+            let size = message.size as u16;
+            header.msg_control = controls[index].0.as_mut_ptr().cast();
+            // SAFETY: the control buffer is aligned and large enough for this one message.
+            unsafe {
+                header.msg_controllen = libc::CMSG_SPACE(size_of_val(&size) as u32) as _;
+                let control = libc::CMSG_FIRSTHDR(header);
+                (*control).cmsg_level = libc::SOL_UDP;
+                (*control).cmsg_type = libc::UDP_SEGMENT;
+                (*control).cmsg_len = libc::CMSG_LEN(size_of_val(&size) as u32) as _;
+                libc::CMSG_DATA(control).cast::<u16>().write_unaligned(size);
+            }
+        }
+    }
+    // SAFETY: the headers point to what outlives the call, and the kernel only reads from it.
+    match unsafe { libc::sendmmsg(socket.as_raw_fd(), headers.as_mut_ptr(), count as u32, 0) } {
+        sent @ 1.. => Ok(sent as usize),
+        _ => Err(io::Error::last_os_error()),
+    }
+}
+
+/// Receives datagrams, many in one call (recvmmsg(2)), each message into `slot` bytes of its own of `bytes`; waits for
+/// none. Returns where they are, and whom they are from.
+///
+/// # Errors
+/// `EAGAIN`: there is none. Others are those of the socket.
+pub fn receive_datagrams(
+    socket: BorrowedFd<'_>,
+    bytes: &mut [u8],
+    slot: usize,
+    received: &mut Vec<(Datagrams, SocketAddr)>,
+) -> io::Result<()> {
+    received.clear();
+    // SAFETY: all bytes zero is a valid `iovec`, `mmsghdr` and `sockaddr_in6`.
+    let (mut parts, mut headers, mut from): (
+        [libc::iovec; MAX_MESSAGES],
+        [libc::mmsghdr; MAX_MESSAGES],
+        [libc::sockaddr_in6; MAX_MESSAGES],
+    ) = unsafe { std::mem::zeroed() };
+    let mut controls = [Control([0; 64]); MAX_MESSAGES];
+    let mut count = 0;
+    for (index, room) in bytes.chunks_exact_mut(slot).take(MAX_MESSAGES).enumerate() {
+        parts[index] = libc::iovec { iov_base: room.as_mut_ptr().cast(), iov_len: room.len() };
+        let header = &mut headers[index].msg_hdr;
+        header.msg_name = (&raw mut from[index]).cast();
+        header.msg_namelen = size_of::<libc::sockaddr_in6>() as u32;
+        header.msg_iov = &raw mut parts[index];
+        header.msg_iovlen = 1;
+        header.msg_control = controls[index].0.as_mut_ptr().cast();
+        header.msg_controllen = size_of::<Control>() as _;
+        count += 1;
+    }
+    // SAFETY: the headers point to buffers that outlive the call, of the lengths that they say.
+    let arrived = unsafe {
+        libc::recvmmsg(socket.as_raw_fd(), headers.as_mut_ptr(), count, libc::MSG_DONTWAIT, std::ptr::null_mut())
+    };
+    if arrived < 0 {
+        return Err(io::Error::last_os_error());
+    }
+    for (index, header) in headers.iter().take(arrived as usize).enumerate() {
+        let Some(from) = address(&from[index]) else { continue };
+        let start = index * slot;
+        let length = header.msg_len as usize;
+        // SAFETY: the kernel filled in this header and its control messages.
+        let size = unsafe { joined_size(&header.msg_hdr) }.unwrap_or(length).max(1);
+        received.push((Datagrams { place: start..start + length, size }, from));
+    }
+    Ok(())
+}
+
+/// The size of datagrams that the kernel has joined, from the control messages of what it received (`UDP_GRO`, udp(7)).
+///
+/// # Safety
+/// recvmmsg(2) has filled in this header, and its buffers are still there.
+unsafe fn joined_size(header: &libc::msghdr) -> Option<usize> {
+    // SAFETY: as the caller promises.
+    unsafe {
+        let mut control = libc::CMSG_FIRSTHDR(header);
+        while let Some(message) = control.as_ref() {
+            if (message.cmsg_level, message.cmsg_type) == (libc::SOL_UDP, libc::UDP_GRO) {
+                let size: libc::c_int = libc::CMSG_DATA(control).cast::<libc::c_int>().read_unaligned();
+                return usize::try_from(size).ok().filter(|size| *size > 0);
+            }
+            control = libc::CMSG_NXTHDR(header, control);
+        }
+    }
+    None
+}
+
+/// A socket address as the kernel wrote it into room for either family.
+fn address(written: &libc::sockaddr_in6) -> Option<SocketAddr> {
+    match libc::c_int::from(written.sin6_family) {
+        libc::AF_INET6 => {
+            let ip = Ipv6Addr::from(written.sin6_addr.s6_addr);
+            let port = u16::from_be(written.sin6_port);
+            Some(SocketAddrV6::new(ip, port, written.sin6_flowinfo, written.sin6_scope_id).into())
+        }
+        libc::AF_INET => {
+            // SAFETY: the family says that these bytes are a `sockaddr_in`, which is shorter.
+            let written = unsafe { &*(&raw const *written).cast::<libc::sockaddr_in>() };
+            let ip = Ipv4Addr::from(u32::from_be(written.sin_addr.s_addr));
+            Some(SocketAddrV4::new(ip, u16::from_be(written.sin_port)).into())
+        }
+        _ => None,
     }
 }
 

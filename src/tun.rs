@@ -38,12 +38,29 @@ impl Tun {
     /// # Errors
     /// The name is none, or in use; the user may not create interfaces; the kernel has no TUN devices.
     pub fn open(name: &str) -> Result<Self> {
-        check_name(name).map_err(|why| Error::usage(format!("{name:?} cannot name a TUN device: {why}")))?;
+        checked(name)?;
         let interface = Iface::without_packet_info(name, Mode::Tun).map_err(|error| explain(name, error))?;
         let name = interface.name().to_string();
-        let descriptor = sys::tun_descriptor(interface);
+        Self::prepare(sys::tun_descriptor(interface), name)
+    }
+
+    /// The same, with a header of `header` bytes before each packet (`IFF_VNET_HDR`), which tun-tap cannot ask for.
+    ///
+    /// # Errors
+    /// As [`Tun::open`].
+    pub fn open_with_headers(name: &str, header: usize) -> Result<Self> {
+        checked(name)?;
+        let device = OpenOptions::new().read(true).write(true).open(DEVICE).map_err(|error| explain(name, error))?;
+        let created = sys::create_tun_with_headers(device.as_fd(), name, header);
+        let name = created.map_err(|error| explain(name, error))?;
+        Self::prepare(device.into(), name)
+    }
+
+    fn prepare(descriptor: OwnedFd, name: String) -> Result<Self> {
         // select(2) may call a descriptor readable that is not; then a read must come back instead of waiting.
         fcntl(&descriptor, FcntlArg::F_SETFL(OFlag::O_NONBLOCK)).context(|| format!("cannot prepare {name}"))?;
+        // A persistent device keeps what its last user set: without headers, nobody could read what it leaves undone.
+        sys::set_tun_offload(descriptor.as_fd(), 0).context(|| format!("cannot prepare {name}"))?;
         info!("Interface name: {name}");
         Ok(Self { descriptor, name })
     }
@@ -75,6 +92,10 @@ impl AsFd for Tun {
     fn as_fd(&self) -> BorrowedFd<'_> {
         self.descriptor.as_fd()
     }
+}
+
+fn checked(name: &str) -> Result<()> {
+    check_name(name).map_err(|why| Error::usage(format!("{name:?} cannot name a TUN device: {why}")))
 }
 
 /// What the kernel takes as a name of an interface (`dev_valid_name` in net/core/dev.c) and as a file in

@@ -7,6 +7,8 @@ use nix::errno::Errno;
 
 use crate::counts::{Cause, Counts};
 use crate::error::{Error, Result};
+use crate::fast::Parts;
+use crate::fast::tun::Packets;
 use crate::link::{Batch, Link};
 use crate::packet;
 use crate::tun::Tun;
@@ -17,12 +19,22 @@ pub struct TunLink {
     tun: Tun,
     own: Vec<IpAddr>,
     counts: Counts,
+    many: Option<Packets>,
 }
 
 impl TunLink {
     /// The end of the tunnel at this device, which bears the addresses `own`.
     pub fn new(tun: Tun, own: impl Iterator<Item = IpAddr>) -> Self {
-        Self { tun, own: own.collect(), counts: Counts::default() }
+        Self { tun, own: own.collect(), counts: Counts::default(), many: None }
+    }
+
+    /// Reads and writes many packets at a time from now on. The device was opened with headers.
+    ///
+    /// # Errors
+    /// The kernel refuses to be asked for offloads.
+    pub fn with_offload(mut self, parts: Parts) -> Result<Self> {
+        self.many = Some(Packets::prepare(&self.tun, parts)?);
+        Ok(self)
     }
 
     /// The interface's name.
@@ -35,25 +47,22 @@ impl TunLink {
         self.counts.drops.note(cause);
     }
 
-    /// Writes one packet. From our own address the kernel accepts nothing that comes in from outside (RFC 1812,
-    /// section 5.3.7 calls it a martian): the sign that both ends of the tunnel were given one address. That is the
-    /// user's mistake, but anybody can send such a packet, and one datagram from a stranger must not end the tunnel:
-    /// hence a warning and not an error.
-    fn write(&mut self, packet: &[u8]) -> Result<()> {
-        let written = self.tun.send(packet);
-        let (name, counts) = (self.tun.name(), &mut self.counts);
-        match written {
-            Ok(()) if is_from(packet, &self.own) => counts.drops.count(Cause::OwnSource, || {
-                let source = packet::validate(packet).map(|ends| ends.source.to_string()).unwrap_or_default();
-                format!(
-                    "a packet for {name} comes from {source}, the address of {name} itself, and the kernel discards it: \
-                     give the two ends of the tunnel two addresses, see --address"
-                )
-            }),
-            Ok(()) => counts.sent.add(packet.len()),
-            Err(Errno::EBADFD) => return Err(gone(name)),
-            Err(error) => counts.drops.count(Cause::System(error), || refused(name, error)),
+    /// Reads one packet, or many.
+    fn read(&mut self, into: &mut Batch) -> Result<(), Errno> {
+        match &mut self.many {
+            Some(many) => {
+                for _ in 0..many.recv(&self.tun, into)? {
+                    let what =
+                        || format!("a packet from {} is lost: it cannot be cut as its header says", self.tun.name());
+                    self.counts.drops.count(Cause::Uncut, what);
+                }
+            }
+            None => {
+                let length = self.tun.recv(into.room())?.len();
+                into.commit(length);
+            }
         }
+        into.places().iter().for_each(|place| self.counts.received.add(place.len()));
         Ok(())
     }
 }
@@ -61,12 +70,8 @@ impl TunLink {
 impl Link for TunLink {
     fn recv(&mut self, into: &mut Batch) -> Result<()> {
         into.clear();
-        match self.tun.recv(into.room()).map(<[u8]>::len) {
-            Ok(length) => {
-                self.counts.received.add(length);
-                into.commit(length);
-                Ok(())
-            }
+        match self.read(into) {
+            Ok(()) => Ok(()),
             Err(Errno::EAGAIN | Errno::EINTR) => Ok(()),
             Err(Errno::EBADFD) => Err(gone(self.tun.name())),
             Err(error) => Err(Error::failed(format!("cannot read from {}", self.tun.name())).because(error)),
@@ -74,7 +79,12 @@ impl Link for TunLink {
     }
 
     fn send(&mut self, packets: &Batch) -> Result<()> {
-        packets.iter().try_for_each(|packet| self.write(packet))
+        let Self { tun, own, counts, many } = self;
+        let mut count = |packet: &[u8], written| count(tun.name(), own, counts, packet, written);
+        match many {
+            Some(many) => many.send(tun, packets, count),
+            None => packets.iter().try_for_each(|packet| count(packet, tun.send(packet))),
+        }
     }
 
     fn counts(&self) -> &Counts {
@@ -86,6 +96,26 @@ impl AsFd for TunLink {
     fn as_fd(&self) -> BorrowedFd<'_> {
         self.tun.as_fd()
     }
+}
+
+/// Counts a packet that was written, or was not. From our own address the kernel accepts nothing that comes in from
+/// outside (RFC 1812, section 5.3.7 calls it a martian): the sign that both ends of the tunnel were given one address.
+/// That is the user's mistake, but anybody can send such a packet, and one datagram from a stranger must not end the
+/// tunnel: hence a warning and not an error.
+fn count(name: &str, own: &[IpAddr], counts: &mut Counts, packet: &[u8], written: Result<(), Errno>) -> Result<()> {
+    match written {
+        Ok(()) if is_from(packet, own) => counts.drops.count(Cause::OwnSource, || {
+            let source = packet::validate(packet).map(|ends| ends.source.to_string()).unwrap_or_default();
+            format!(
+                "a packet for {name} comes from {source}, the address of {name} itself, and the kernel discards it: \
+                 give the two ends of the tunnel two addresses, see --address"
+            )
+        }),
+        Ok(()) => counts.sent.add(packet.len()),
+        Err(Errno::EBADFD) => return Err(gone(name)),
+        Err(error) => counts.drops.count(Cause::System(error), || refused(name, error)),
+    }
+    Ok(())
 }
 
 /// Whether the packet's source is one of these addresses.

@@ -2,6 +2,7 @@
 
 use std::io::{self, ErrorKind, IoSliceMut};
 use std::net::{IpAddr, SocketAddr, UdpSocket};
+use std::ops::Range;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
 use std::rc::Rc;
 
@@ -9,16 +10,22 @@ use log::{debug, info};
 use nix::errno::Errno;
 use nix::libc;
 use nix::poll::{PollFd, PollFlags, poll};
-use nix::sys::socket::{ControlMessageOwned, MsgFlags, recvmsg, setsockopt, sockopt};
+use nix::sys::socket::{ControlMessageOwned, MsgFlags, SockaddrStorage, recvmsg, setsockopt, sockopt};
 
 use crate::counts::{Cause, Counts};
 use crate::error::{Context, Error, RUN_AS_ROOT, Result};
+use crate::fast::Parts;
+use crate::fast::udp::{Datagram, runs};
 use crate::link::{Batch, Link, plain};
 use crate::packet;
 use crate::path::Path;
+use crate::sys::{self, Datagrams};
 
 /// How long a datagram may wait for room in the socket's buffer before it is dropped, in milliseconds.
 const PATIENCE: u8 = 100;
+
+/// For how many packets a large batch has a place at once; more are no error.
+const MOST_PACKETS: usize = 1024;
 
 /// A UDP socket as an end of a tunnel.
 #[derive(Debug)]
@@ -27,6 +34,8 @@ pub struct UdpLink {
     peer: Peer,
     path: Rc<Path>,
     counts: Counts,
+    many: Option<Datagram>,
+    runs: Vec<Datagrams>,
 }
 
 /// Where the other end is.
@@ -80,12 +89,27 @@ impl UdpLink {
         socket.set_nonblocking(true).context(|| "cannot prepare the UDP socket".into())?;
         let known = if let Peer::Server(server) = peer { Some(server) } else { None };
         let local = socket.local_addr().context(|| "cannot ask for the socket's address".into())?;
-        Ok(Self { socket, peer, path: Rc::new(Path::new(local.ip(), known)), counts: Counts::default() })
+        let path = Rc::new(Path::new(local.ip(), known));
+        Ok(Self { socket, peer, path, counts: Counts::default(), many: None, runs: Vec::new() })
     }
 
     /// The path to the other end. This link says where that is, and when something about the path may have changed.
     pub fn path(&self) -> Rc<Path> {
         Rc::clone(&self.path)
+    }
+
+    /// Receives and sends many datagrams at a time from now on.
+    pub fn with_offload(mut self, parts: Parts) -> Self {
+        self.many = Some(Datagram::prepare(&self.socket, parts));
+        self
+    }
+
+    /// A batch with the room that this link fills.
+    pub fn batch(&self) -> Batch {
+        match &self.many {
+            Some(many) => Batch::with_room(many.room(), MOST_PACKETS),
+            None => Batch::new(),
+        }
     }
 
     /// The address that the socket is bound to.
@@ -104,8 +128,8 @@ impl UdpLink {
         }
     }
 
-    /// Decides on a datagram of `length` bytes in the batch's room: only IP packets from the right place go on.
-    fn accept(&mut self, length: usize, from: SocketAddr, into: &mut Batch) {
+    /// Decides on a datagram that lies at `place` in the batch's buffer: only IP packets from the right place go on.
+    fn accept(&mut self, place: Range<usize>, from: SocketAddr, into: &mut Batch) {
         let drops = &mut self.counts.drops;
         if let Peer::Server(server) = self.peer
             && from.ip() != server.ip()
@@ -114,7 +138,7 @@ impl UdpLink {
                 format!("ignored a datagram from {from}, which is not the server {server}")
             });
         }
-        if let Err(reason) = packet::validate(&into.room()[..length]) {
+        if let Err(reason) = packet::validate(&into.bytes()[place.clone()]) {
             return drops.count(Cause::NotIp, || format!("ignored a datagram from {}: {reason}", plain(from)));
         }
         if let Peer::Client(client) = &mut self.peer
@@ -123,20 +147,80 @@ impl UdpLink {
             meet(client, from);
             self.path.leads_to(from);
         }
-        self.counts.received.add(length);
-        into.commit(length);
+        self.counts.received.add(place.len());
+        into.keep(place);
     }
 
-    /// Sends one packet as one datagram.
-    fn send_packet(&mut self, packet: &[u8], peer: SocketAddr) -> Result<()> {
-        if is_datagram_to(packet, peer) {
+    /// Receives one datagram, or many.
+    fn receive(&mut self, into: &mut Batch) -> io::Result<()> {
+        let Some(mut many) = self.many.take() else {
+            let (length, from) = self.socket.recv_from(into.room())?;
+            self.accept(0..length, from, into);
+            return Ok(());
+        };
+        let result = many.recv(&self.socket, into);
+        if result.is_ok() {
+            many.received().for_each(|(place, from)| self.accept(place, from, into));
+        }
+        self.many = Some(many);
+        result
+    }
+
+    /// Sends these packets, joined to runs of one size where the kernel cuts them again.
+    fn send_runs(&mut self, packets: &Batch, peer: SocketAddr, join: bool) -> Result<()> {
+        let places = packets.places().iter().cloned();
+        let mut messages = std::mem::take(&mut self.runs);
+        runs(places.filter(|place| !self.is_loop(&packets.bytes()[place.clone()], peer)), join, &mut messages);
+        let to = SockaddrStorage::from(peer);
+        let mut rest = &messages[..];
+        while let [first, ..] = rest {
+            let mut sent = sys::send_datagrams(self.socket.as_fd(), &to, packets.bytes(), rest);
+            if is(&sent, Errno::EAGAIN) {
+                self.wait_for_room();
+                sent = sys::send_datagrams(self.socket.as_fd(), &to, packets.bytes(), rest);
+            }
+            let done = match sent {
+                Ok(count) => {
+                    rest[..count].iter().for_each(|run| self.counts.sent.add_many(run.count(), run.place.len()));
+                    count
+                }
+                Err(error) => {
+                    self.send_alone(first, packets.bytes(), peer, &error)?;
+                    1
+                }
+            };
+            rest = &rest[done..];
+        }
+        self.runs = messages;
+        Ok(())
+    }
+
+    /// Sends the datagrams of a run that was refused one by one, which tells why, and works if the run was the reason.
+    fn send_alone(&mut self, run: &Datagrams, bytes: &[u8], peer: SocketAddr, error: &io::Error) -> Result<()> {
+        // udp(7) has no word on it: a device that cannot make checksums refuses runs (`EIO` in net/ipv4/udp.c).
+        if let (Some(Errno::EIO), Some(many)) = (error.raw_os_error().map(Errno::from_raw), &mut self.many)
+            && run.count() > 1
+        {
+            many.leave_runs();
+        }
+        bytes[run.place.clone()].chunks(run.size).try_for_each(|packet| self.send_packet(packet, peer))
+    }
+
+    /// Whether the packet is one of the tunnel's own datagrams; then it is counted.
+    fn is_loop(&mut self, packet: &[u8], peer: SocketAddr) -> bool {
+        let own = is_datagram_to(packet, peer);
+        if own {
             self.counts.drops.count(Cause::Loop, || {
                 format!(
                     "a datagram of the tunnel itself came out of the TUN device: a route leads {peer} into the tunnel"
                 )
             });
-            return Ok(());
         }
+        own
+    }
+
+    /// Sends one packet as one datagram.
+    fn send_packet(&mut self, packet: &[u8], peer: SocketAddr) -> Result<()> {
         let mut result = self.socket.send_to(packet, peer);
         if is(&result, Errno::EAGAIN) {
             self.wait_for_room();
@@ -212,8 +296,8 @@ impl UdpLink {
 impl Link for UdpLink {
     fn recv(&mut self, into: &mut Batch) -> Result<()> {
         into.clear();
-        match self.socket.recv_from(into.room()) {
-            Ok((length, from)) => self.accept(length, from, into),
+        match self.receive(into) {
+            Ok(()) => {}
             Err(error) if self.hear_errors() != Heard::Nothing || error.kind() == ErrorKind::WouldBlock => {}
             Err(error) => self.lose(&error)?,
         }
@@ -229,7 +313,13 @@ impl Link for UdpLink {
             }
             return Ok(());
         };
-        packets.iter().try_for_each(|packet| self.send_packet(packet, peer))
+        match &self.many {
+            Some(many) if packets.len() > 1 => self.send_runs(packets, peer, many.joins()),
+            _ => packets.iter().try_for_each(|packet| match self.is_loop(packet, peer) {
+                true => Ok(()),
+                false => self.send_packet(packet, peer),
+            }),
+        }
     }
 
     fn counts(&self) -> &Counts {
@@ -301,7 +391,7 @@ fn is_datagram_to(packet: &[u8], peer: SocketAddr) -> bool {
     destination && udp && packet.get(ports + 2..ports + 4) == Some(&peer.port().to_be_bytes())
 }
 
-fn is(result: &io::Result<usize>, error: Errno) -> bool {
+fn is<T>(result: &io::Result<T>, error: Errno) -> bool {
     matches!(result, Err(cause) if cause.raw_os_error() == Some(error as i32))
 }
 

@@ -3,7 +3,7 @@
 //! The steps call it between one read and one write. It is pure: bytes in, bytes or an error out; no descriptor, no
 //! clock, no log. No input makes it panic, whatever a tunnel's far end sends.
 
-mod checksum;
+pub(crate) mod checksum;
 mod describe;
 mod echo;
 mod fragments;

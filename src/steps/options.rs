@@ -3,14 +3,14 @@
 use std::net::{IpAddr, Ipv4Addr, SocketAddr, ToSocketAddrs};
 use std::str::FromStr;
 
-use clap::Args;
+use clap::{Args, ValueEnum};
 use ipnet::IpNet;
 use log::{Level, info, warn};
 
 use crate::error::{Error, Result};
 use crate::forwarding::Forwarding;
 use crate::interface::{Interface, Settings};
-use crate::link::UdpLink;
+use crate::link::{self, Parts, UdpLink};
 use crate::net::{Entry, Net};
 use crate::packet::{SMALLEST_MTU_V4, SMALLEST_MTU_V6};
 use crate::path;
@@ -44,6 +44,9 @@ pub struct TunOptions {
     /// End after N packets
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
     pub count: Option<u64>,
+    /// Whether packets come with headers, as the fast path reads and writes them.
+    #[arg(skip)]
+    pub headers: bool,
 }
 
 impl TunOptions {
@@ -77,9 +80,58 @@ impl TunOptions {
     /// # Errors
     /// The system refuses the device or its configuration.
     pub fn open(&self, settings: Settings) -> Result<(Tun, Interface)> {
-        let tun = Tun::open(&self.name)?;
+        let tun = match self.headers {
+            true => Tun::open_with_headers(&self.name, link::TUN_HEADER)?,
+            false => Tun::open(&self.name)?,
+        };
         let interface = Interface::configure(tun.name(), (!self.no_configure).then_some(settings))?;
         Ok((tun, interface))
+    }
+}
+
+/// How fast packets are carried.
+#[derive(Debug, Clone, Args)]
+pub struct OffloadOptions {
+    /// Carry packets one by one, as the handout's programs do
+    #[arg(long, conflicts_with = "offload")]
+    no_offload: bool,
+    /// Use these parts of the fast path only [default: all that the kernel has]
+    #[arg(long, value_name = "LIST", value_delimiter = ',')]
+    offload: Option<Vec<Part>>,
+}
+
+/// A part of the fast path.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum Part {
+    /// Large packets on the TUN device: tso and uso
+    Tun,
+    /// Runs of datagrams on the socket: gso and gro
+    Udp,
+    /// Large TCP packets on the TUN device
+    Tso,
+    /// Large UDP packets on the TUN device
+    Uso,
+    /// Runs of datagrams sent (UDP_SEGMENT)
+    Gso,
+    /// Runs of datagrams received (UDP_GRO)
+    Gro,
+    /// None of these: only many packets in a batch
+    Batch,
+}
+
+impl OffloadOptions {
+    /// The parts that are wanted; nothing, if packets are to be carried one by one.
+    pub fn parts(&self) -> Option<Parts> {
+        let all = [Part::Tun, Part::Udp];
+        let wanted = self.offload.as_deref().unwrap_or(&all);
+        let wants = |group, part| wanted.contains(&group) || wanted.contains(&part);
+        let parts = Parts {
+            tso: wants(Part::Tun, Part::Tso),
+            uso: wants(Part::Tun, Part::Uso),
+            gso: wants(Part::Udp, Part::Gso),
+            gro: wants(Part::Udp, Part::Gro),
+        };
+        (!self.no_offload).then_some(parts)
     }
 }
 
@@ -384,6 +436,7 @@ mod tests {
             mtu,
             no_configure: false,
             count: None,
+            headers: false,
         };
         let default: IpNet = "192.0.2.1/24".parse().unwrap();
         assert_eq!(options(&[], None).settings(default, 1500).unwrap(), settings(&["192.0.2.1/24"], &[]));

@@ -1,0 +1,157 @@
+//! A TUN device whose packets may be large, in both directions: read once and cut, merged and written once.
+
+use std::io::{IoSlice, IoSliceMut};
+use std::os::fd::AsFd;
+
+use log::info;
+use nix::errno::Errno;
+use nix::sys::uio::{readv, writev};
+
+use crate::error::{Context, Result};
+use crate::fast::coalesce::{Coalescer, Group};
+use crate::fast::segment::{Contradiction, Cut, complete_checksum};
+use crate::fast::vnet::{self, Header, Segments};
+use crate::fast::{Parts, on};
+use crate::link::{Batch, LARGEST_PACKET};
+use crate::sys;
+use crate::tun::Tun;
+
+/// How many packets are read before the batch is sent on.
+const MOST_READS: usize = 64;
+/// How many bytes are enough for a batch. Little enough to stay in a processor's cache until they are sent.
+const ENOUGH: usize = 65536;
+
+/// `TUN_F_*` of linux/if_tun.h.
+mod feature {
+    pub const CHECKSUM: u32 = 0x01;
+    pub const TSO: u32 = 0x02 | 0x04 | 0x08; // IPv4, IPv6, with ECN
+    pub const USO: u32 = 0x20 | 0x40; // IPv4, IPv6
+}
+
+/// Reads and writes a TUN device that was opened with headers of [`vnet::LENGTH`] bytes.
+#[derive(Debug)]
+pub struct Packets {
+    merge: bool,
+    coalescer: Coalescer,
+}
+
+impl Packets {
+    /// Switches on what was asked for and the kernel has.
+    ///
+    /// # Errors
+    /// The kernel refuses even to be asked.
+    pub fn prepare(tun: &Tun, parts: Parts) -> Result<Self> {
+        let (tso, uso) = (if parts.tso { feature::TSO } else { 0 }, if parts.uso { feature::USO } else { 0 });
+        let wanted = [tso | uso, tso, 0];
+        let offload = |features| match features {
+            0 => sys::set_tun_offload(tun.as_fd(), 0),
+            some => sys::set_tun_offload(tun.as_fd(), some | feature::CHECKSUM),
+        };
+        let mut refused = None;
+        for features in wanted {
+            match offload(features) {
+                Ok(()) => {
+                    let has = |feature| features & feature != 0;
+                    let name = tun.name();
+                    if let Some(error) = refused {
+                        info!("{name}: this kernel has less than was asked for: {error}");
+                    }
+                    info!("{name}: TSO {}, USO {}", on(has(feature::TSO)), on(has(feature::USO)));
+                    return Ok(Self { merge: features != 0, coalescer: Coalescer::new(has(feature::USO)) });
+                }
+                Err(error) => refused = Some(error),
+            }
+        }
+        let error = refused.unwrap_or_else(|| Errno::EINVAL.into());
+        Err(error).context(|| format!("cannot set the offloads of {}", tun.name()))
+    }
+
+    /// Reads the packets that are there, or as many as are enough, and cuts the large ones. Returns how many could not
+    /// be cut.
+    ///
+    /// # Errors
+    /// `EAGAIN`: there is none. `EBADFD`: the interface was deleted.
+    pub fn recv(&mut self, tun: &Tun, into: &mut Batch) -> Result<usize, Errno> {
+        let mut lost = 0;
+        for _ in 0..MOST_READS {
+            let room = into.room();
+            let mut header = [0; vnet::LENGTH];
+            let (packet, _) = room.split_at_mut(LARGEST_PACKET);
+            match readv(tun, &mut [IoSliceMut::new(&mut header), IoSliceMut::new(packet)]) {
+                Ok(length) => {
+                    let length = length.saturating_sub(vnet::LENGTH);
+                    lost += usize::from(finish(&Header::parse(&header), length, into).is_err());
+                }
+                Err(error) if into.is_empty() && lost == 0 => return Err(error),
+                Err(_) => break,
+            }
+            if into.used() >= ENOUGH {
+                break;
+            }
+        }
+        Ok(lost)
+    }
+
+    /// Writes the packets, and tells of each what the kernel's answer was.
+    ///
+    /// # Errors
+    /// Those of `written`; then the rest is not written.
+    pub fn send(
+        &mut self,
+        tun: &Tun,
+        packets: &Batch,
+        mut written: impl FnMut(&[u8], Result<(), Errno>) -> Result<()>,
+    ) -> Result<()> {
+        if packets.len() == 1 || !self.merge {
+            return packets.iter().try_for_each(|packet| written(packet, write_alone(tun, packet)));
+        }
+        self.coalescer.group(|index| packets.packet(index), packets.len());
+        let mut refused = false;
+        for group in self.coalescer.groups() {
+            let merged = (group.count() > 1).then(|| self.write(tun, packets, group));
+            refused |= merged == Some(Err(Errno::EINVAL)) && group.is_udp();
+            for packet in self.coalescer.members(group).map(|index| packets.packet(index)) {
+                match merged {
+                    Some(result) if result != Err(Errno::EINVAL) => written(packet, result)?,
+                    _ => written(packet, write_alone(tun, packet))?,
+                }
+            }
+        }
+        if refused {
+            info!("{}: the kernel does not take merged UDP datagrams; now they are written one by one", tun.name());
+            self.coalescer.leave_udp();
+        }
+        Ok(())
+    }
+
+    /// Writes the packets of a group as one.
+    fn write(&self, tun: &Tun, packets: &Batch, group: &Group) -> Result<(), Errno> {
+        let headers = group.headers(packets.packet(group.first()), packets.packet(group.last()));
+        let mut parts = Vec::with_capacity(1 + group.count());
+        parts.push(IoSlice::new(headers.as_ref()));
+        let payload = |index| IoSlice::new(&packets.packet(index)[group.payload_at()..]);
+        parts.extend(self.coalescer.members(group).map(payload));
+        writev(tun, &parts).map(|_| ())
+    }
+}
+
+/// Makes what was read into the batch's room into packets of the batch.
+fn finish(header: &Header, length: usize, into: &mut Batch) -> Result<(), Contradiction> {
+    match (header.segments, header.checksum) {
+        (Segments::None, None) => into.commit(length),
+        (Segments::None, Some(checksum)) => {
+            complete_checksum(checksum, &mut into.room()[..length])?;
+            into.commit(length);
+        }
+        _ => {
+            let cut = Cut::plan(header, &into.room()[..length])?;
+            cut.cut(into.room_for(cut.total()));
+            cut.lengths().for_each(|length| into.commit(length));
+        }
+    }
+    Ok(())
+}
+
+fn write_alone(tun: &Tun, packet: &[u8]) -> Result<(), Errno> {
+    writev(tun, &[IoSlice::new(&[0; vnet::LENGTH]), IoSlice::new(packet)]).map(|_| ())
+}
