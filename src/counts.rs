@@ -63,6 +63,8 @@ pub enum Cause {
     OwnDestination,
     /// A fragment that fits no packet.
     Fragment(Dropped),
+    /// It is too large for the path to the other end, and must not be cut.
+    TooBig,
     /// A reply that is larger than the MTU and cannot be cut.
     Unfragmentable,
     /// It cannot be sent back from the address that was asked for.
@@ -83,6 +85,7 @@ impl fmt::Display for Cause {
             Self::NoReply(reason) => reason.fmt(f),
             Self::OwnDestination => f.write_str("to our own address"),
             Self::Fragment(reason) => reason.fmt(f),
+            Self::TooBig => f.write_str("too big for the path"),
             Self::Unfragmentable => f.write_str("reply larger than the MTU"),
             Self::NotRewritable => f.write_str("cannot be sent from that address"),
         }

@@ -2,11 +2,13 @@
 //!
 //! Configured once, and watched from then on. Setting a TUN device down costs it its IPv6 addresses and every route
 //! through it; when it comes up again, what this program had configured is put back. Nothing needs to be undone at
-//! the end: addresses and routes go with the device. Nothing here reads or writes a packet.
+//! the end: addresses and routes go with the device. Where the user leaves the MTU to us, it follows the path to the
+//! tunnel's other end. Nothing here reads or writes a packet.
 
 use std::io;
 use std::net::IpAddr;
 use std::os::fd::{AsFd, BorrowedFd};
+use std::rc::Rc;
 
 use ipnet::IpNet;
 use log::{Level, info, warn};
@@ -19,6 +21,8 @@ use nix::libc;
 
 use crate::error::{Context, Error, Result};
 use crate::net::{Net, Route};
+use crate::packet::{SMALLEST_MTU_V4, SMALLEST_MTU_V6};
+use crate::path::{ETHERNET_MTU, Path};
 
 /// What an interface is to be given.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -47,6 +51,8 @@ pub struct Interface {
     index: u32,
     up: bool,
     settings: Option<Settings>,
+    /// The path to the tunnel's other end, and whether the MTU follows it.
+    path: Option<(Rc<Path>, bool)>,
     net: Net,
     changes: Socket,
 }
@@ -59,7 +65,7 @@ impl Interface {
     pub fn configure(name: &str, settings: Option<Settings>) -> Result<Self> {
         let net = Net::open(Level::Info)?;
         let index = net.index(name)?;
-        let mut interface = Self { name: name.into(), index, up: false, settings, net, changes: watch()? };
+        let mut interface = Self { name: name.into(), index, up: false, settings, path: None, net, changes: watch()? };
         if let Some(settings) = &interface.settings {
             interface.apply(settings)?;
         }
@@ -77,6 +83,26 @@ impl Interface {
     /// Whether the kernel would send a packet for `destination` through this interface.
     pub fn carries(&self, destination: IpAddr) -> Result<bool> {
         Ok(self.net.route_to(destination)?.is_some_and(|hop| hop.link == Some(self.index)))
+    }
+
+    /// Watches the path to the tunnel's other end from now on; see [`Interface::adjust`]. The interface's MTU follows it
+    /// where `mtu_follows`, unless the interface was left as it was.
+    pub fn watch_path(&mut self, path: Rc<Path>, mtu_follows: bool) {
+        let mtu_follows = mtu_follows && self.settings.is_some();
+        if mtu_follows && path.outer() != ETHERNET_MTU {
+            info!("{path}, and the MTU of {} follows", self.name);
+        }
+        self.path = Some((path, mtu_follows));
+    }
+
+    /// Has the path looked at anew, and sets the MTU to what it has room for now.
+    pub fn adjust(&mut self) {
+        let Some((path, mtu_follows)) = self.path.clone() else { return };
+        path.doubt();
+        if mtu_follows && let Err(error) = self.set_mtu_for(&path) {
+            warn!("The MTU of {} stays as it is: {error}", self.name);
+            self.path = Some((path, false));
+        }
     }
 
     /// Reads what has changed, and puts back what is configured when the interface has come up again.
@@ -110,6 +136,28 @@ impl Interface {
         for network in &settings.routes {
             self.add_route(*network)?;
         }
+        Ok(())
+    }
+
+    /// Gives the interface the MTU that the path has room for, if it has another. With IPv6 addresses it keeps the 1280
+    /// bytes that IPv6 needs: with less the kernel would take them and their routes away.
+    fn set_mtu_for(&mut self, path: &Path) -> Result<()> {
+        let Some(before) = self.settings.as_ref().map(|settings| settings.mtu) else { return Ok(()) };
+        let mut mtu = path.mtu().max(SMALLEST_MTU_V4 as u32);
+        if mtu == before {
+            return Ok(());
+        }
+        if mtu < SMALLEST_MTU_V6 as u32 && self.net.addresses(&self.name)?.iter().any(is_given_v6) {
+            mtu = SMALLEST_MTU_V6 as u32;
+        }
+        // A path through the tunnel itself leads nowhere, and would shrink the MTU with every look.
+        let leads_into_itself = path.peer().map_or(Ok(false), |peer| self.carries(peer))?;
+        if mtu == before || leads_into_itself {
+            return Ok(());
+        }
+        info!("{path}");
+        self.net.set_mtu(&self.name, mtu)?;
+        self.settings.iter_mut().for_each(|settings| settings.mtu = mtu);
         Ok(())
     }
 
@@ -192,6 +240,11 @@ fn receive(changes: &Socket) -> io::Result<NetlinkMessage<RouteNetlinkMessage>> 
             return Ok(message);
         }
     }
+}
+
+/// Whether somebody gave the interface this address, and it is one of IPv6: the kernel makes link-local ones by itself.
+fn is_given_v6(address: &IpNet) -> bool {
+    matches!(address.addr(), IpAddr::V6(address) if !address.is_unicast_link_local())
 }
 
 fn explain_address(error: Error, address: IpNet) -> Error {

@@ -7,8 +7,8 @@
 //! | the handout | [`steps`] | a file per step; steps never import each other |
 //! | the testbed | [`lab`], [`demo`] | hosts as namespaces; the handout as a story |
 //! | a step's surroundings | [`lines`], [`counts`], [`logging`], [`upkeep`], [`signals`], [`clock`] | what is printed, counted, logged; what is done beside packets |
-//! | the network | [`tun`], [`interface`], [`link`], [`select`], [`net`], [`forwarding`] | the TUN device, batches of packets, waiting, addresses and routes |
-//! | packets | [`packet`] | pure: validate, describe, answer, rewrite, reassemble |
+//! | the network | [`tun`], [`interface`], [`link`], [`path`], [`select`], [`net`], [`forwarding`] | the TUN device, batches of packets, the MTU, waiting, addresses and routes |
+//! | packets | [`packet`] | pure: validate, describe, answer, refuse, rewrite, cut, reassemble |
 //! | data | [`topology`], [`error`], [`output`] | the lab's network; the one error type; printing |
 //! | the kernel | [`sys`] | the only unsafe code |
 //!
@@ -35,6 +35,7 @@ pub mod logging;
 pub mod net;
 pub mod output;
 pub mod packet;
+pub mod path;
 pub mod select;
 pub mod signals;
 pub mod steps;

@@ -11,11 +11,13 @@ use std::os::fd::AsFd;
 use crate::counts::Counts;
 use crate::error::Result;
 
+mod fit;
 mod tun;
 mod udp;
 
 pub use crate::fast::Parts;
 pub use crate::fast::vnet::LENGTH as TUN_HEADER;
+pub use fit::Fit;
 pub use tun::TunLink;
 pub use udp::{UdpLink, bind};
 

@@ -36,6 +36,17 @@ pub fn pidfd(process: Pid) -> io::Result<OwnedFd> {
     }
 }
 
+/// The MTU in bytes of the path that a connected IPv6 socket's packets take, as the kernel knows it (ipv6(7), IPV6_MTU).
+pub fn ipv6_path_mtu(socket: BorrowedFd<'_>) -> io::Result<u32> {
+    let (mut mtu, mut size): (libc::c_int, _) = (0, size_of::<libc::c_int>() as libc::socklen_t);
+    let (fd, value) = (socket.as_raw_fd(), (&raw mut mtu).cast());
+    // SAFETY: `mtu` and `size` outlive the call, which writes no more than the `size` bytes of `mtu`.
+    match unsafe { libc::getsockopt(fd, libc::IPPROTO_IPV6, libc::IPV6_MTU, value, &raw mut size) } {
+        0 => Ok(mtu.unsigned_abs()),
+        _ => Err(io::Error::last_os_error()),
+    }
+}
+
 /// Receives bytes and the descriptors that came with them (SCM_RIGHTS, unix(7)); the descriptors are close-on-exec.
 ///
 /// Returns how many bytes arrived, 0 at the end of the stream.

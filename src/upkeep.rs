@@ -1,5 +1,5 @@
 //! What a step has to do now and then beside its packets: end when the user wants it to, keep the TUN device as it was
-//! configured, and report once a second what was not shown.
+//! configured, its MTU right, and report once a second what was not shown.
 //!
 //! All of that arrives at one descriptor (epoll(7)), because every further one that `select` waits for costs each packet
 //! some time. Nothing here touches a packet.
@@ -53,8 +53,15 @@ impl Upkeep {
         for event in &due[..count] {
             match (event.data(), &mut self.interface) {
                 (STOP, _) => return Ok(ControlFlow::Break(())),
-                (LINES, _) => lines.next_second(),
-                (_, Some(interface)) => interface.restore()?,
+                (LINES, interface) => {
+                    lines.next_second();
+                    interface.iter_mut().for_each(Interface::adjust);
+                }
+                // The change may be one of the interface that the tunnel's datagrams leave through.
+                (_, Some(interface)) => {
+                    interface.restore()?;
+                    interface.adjust();
+                }
                 (_, None) => {}
             }
         }

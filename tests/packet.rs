@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use proptest::collection::vec;
 use proptest::prelude::*;
-use vpnlab::packet::{Reassembler, describe, echo_reply, fragment, hex_dump, reply_from, validate};
+use vpnlab::packet::{Reassembler, describe, echo_reply, fragment, hex_dump, reply_from, too_big, validate};
 
 /// The sum of RFC 1071, byte by byte: an even one counts 256-fold.
 fn checksum(bytes: &[u8]) -> u16 {
@@ -169,6 +169,12 @@ fn use_everything(bytes: &[u8]) {
         if fragment(bytes, mtu, 1, |piece| longest = longest.max(piece.len())).is_ok() {
             assert!(longest <= mtu && valid.is_ok());
         }
+        for size in [0, 27, 575, out.len()] {
+            if let Ok(error) = too_big(bytes, mtu, &mut out[..size]) {
+                check(error);
+                assert!(valid.is_ok());
+            }
+        }
     }
     let mut reassembler = Reassembler::with_limits(4, 10_000);
     for seconds in [0, 0, 40, 30, u64::MAX] {
@@ -205,6 +211,29 @@ proptest! {
         prop_assert_eq!(&answer[4..], &question[4..]);
         let (from, to) = (validate(&request).unwrap(), validate(reply).unwrap());
         prop_assert_eq!((from.source, from.destination), (to.destination, to.source));
+    }
+
+    #[test]
+    fn the_sender_of_a_large_packet_is_told_by_a_sound_error_that_is_not_too_large_itself(
+        packet in prop_oneof![echo_request(), tcp_or_udp(), unknown()], mtu in 0_usize..70_000
+    ) {
+        let mut out = [0; 1280];
+        let (told, from) = (too_big(&packet, mtu, &mut out), validate(&packet).unwrap());
+        if matches!(from.source, IpAddr::V4(source) if source.is_loopback()) {
+            prop_assert!(told.is_err());
+            return Ok(());
+        }
+        let error = told.unwrap();
+        let (protocol, message) = check(error);
+        let (longest, kind, least, most) =
+            if protocol == 1 { (576, [3, 4], 68, 65535) } else { (1280, [2, 0], 1280, 70_000) };
+        prop_assert_eq!(&message[..2], &kind);
+        prop_assert_eq!(u32::from_be_bytes(message[4..8].try_into().unwrap()) as usize, mtu.clamp(least, most));
+        prop_assert!(packet.starts_with(&message[8..]), "it quotes the packet's beginning");
+        prop_assert_eq!(error.len(), longest.min(error.len() - message.len() + 8 + packet.len()));
+        let to = validate(error).unwrap();
+        prop_assert_eq!((from.source, from.destination), (to.destination, to.source));
+        prop_assert!(too_big(error, mtu, &mut [0; 1280]).is_err(), "an error is not answered by another");
     }
 
     #[test]

@@ -4,6 +4,7 @@ use std::io::{self, ErrorKind, IoSliceMut};
 use std::net::{IpAddr, SocketAddr, UdpSocket};
 use std::ops::Range;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
+use std::rc::Rc;
 
 use log::{debug, info};
 use nix::errno::Errno;
@@ -17,6 +18,7 @@ use crate::fast::Parts;
 use crate::fast::udp::{Datagram, runs};
 use crate::link::{Batch, Link, plain};
 use crate::packet;
+use crate::path::Path;
 use crate::sys::{self, Datagrams};
 
 /// How long a datagram may wait for room in the socket's buffer before it is dropped, in milliseconds.
@@ -30,6 +32,7 @@ const MOST_PACKETS: usize = 1024;
 pub struct UdpLink {
     socket: UdpSocket,
     peer: Peer,
+    path: Rc<Path>,
     counts: Counts,
     many: Option<Datagram>,
     runs: Vec<Datagrams>,
@@ -84,7 +87,15 @@ impl UdpLink {
         }
         // select(2) may call a socket readable whose datagram then turns out damaged (its BUGS section).
         socket.set_nonblocking(true).context(|| "cannot prepare the UDP socket".into())?;
-        Ok(Self { socket, peer, counts: Counts::default(), many: None, runs: Vec::new() })
+        let known = if let Peer::Server(server) = peer { Some(server) } else { None };
+        let local = socket.local_addr().context(|| "cannot ask for the socket's address".into())?;
+        let path = Rc::new(Path::new(local.ip(), known));
+        Ok(Self { socket, peer, path, counts: Counts::default(), many: None, runs: Vec::new() })
+    }
+
+    /// The path to the other end. This link says where that is, and when something about the path may have changed.
+    pub fn path(&self) -> Rc<Path> {
+        Rc::clone(&self.path)
     }
 
     /// Receives and sends many datagrams at a time from now on.
@@ -134,6 +145,7 @@ impl UdpLink {
             && *client != Some(from)
         {
             meet(client, from);
+            self.path.leads_to(from);
         }
         self.counts.received.add(place.len());
         into.keep(place);
@@ -239,9 +251,22 @@ impl UdpLink {
     }
 
     fn count_loss(&mut self, error: Errno) {
+        if error == Errno::EMSGSIZE {
+            self.path.doubt();
+        }
         let peer = self.peer();
         self.counts.drops.count(Cause::System(error), || {
             lost(&peer.map_or("the network".into(), |peer| plain(peer).to_string()), error)
+        });
+    }
+
+    /// A router has said how large a packet may be from there on (RFC 1191). The kernel has noted it, and cuts the next
+    /// datagrams accordingly.
+    fn learn(&mut self, mtu: u32) {
+        self.path.doubt();
+        let peer = self.peer().map_or("the other end".into(), |peer| plain(peer).to_string());
+        self.counts.drops.count(Cause::System(Errno::EMSGSIZE), || {
+            format!("a datagram is lost: a network on the way to {peer} takes packets of {mtu} bytes at most")
         });
     }
 
@@ -254,7 +279,10 @@ impl UdpLink {
                 libc::SO_EE_ORIGIN_LOCAL => Heard::OwnRefusal,
                 _ => Heard::Network,
             };
-            self.count_loss(Errno::from_raw(error.ee_errno as i32));
+            match (heard, Errno::from_raw(error.ee_errno as i32)) {
+                (Heard::Network, Errno::EMSGSIZE) => self.learn(error.ee_info),
+                (_, errno) => self.count_loss(errno),
+            }
         }
         heard
     }

@@ -1,4 +1,4 @@
-//! IP packets as bytes: validate, describe, answer, rewrite, cut and put together again.
+//! IP packets as bytes: validate, describe, answer, refuse, rewrite, cut and put together again.
 //!
 //! The steps call it between one read and one write. It is pure: bytes in, bytes or an error out; no descriptor, no
 //! clock, no log. No input makes it panic, whatever a tunnel's far end sends.
@@ -13,6 +13,7 @@ mod reassembly;
 mod rewrite;
 #[cfg(test)]
 mod samples;
+mod too_big;
 
 use std::error::Error;
 use std::fmt;
@@ -24,6 +25,7 @@ pub use fragments::{CannotFragment, fragment};
 pub use hex::hex_dump;
 pub use reassembly::{Dropped, Reassembled, Reassembler};
 pub use rewrite::{CannotRewrite, reply_from};
+pub use too_big::{SMALLEST_MTU_V4, SMALLEST_MTU_V6, Untold, too_big};
 
 use header::Ip;
 

@@ -89,7 +89,8 @@ pub fn vpn() -> String {
         ],
         &format!(
             "By default the client goes to {server}:{port} with the address {client_address} and {}, and the server has \
-             the address {server_address}. The MTU is {TUNNEL_MTU}: {ETHERNET_MTU} less the outer IP and UDP headers.",
+             the address {server_address}. The MTU is what the path between them takes less the outer IP and UDP headers, \
+             and follows it: {TUNNEL_MTU} over Ethernet. One that is given with --mtu stays.",
             routes(lab)
         ),
     )

@@ -12,18 +12,19 @@ use crate::forwarding::Forwarding;
 use crate::interface::{Interface, Settings};
 use crate::link::{self, Parts, UdpLink};
 use crate::net::{Entry, Net};
+use crate::packet::{SMALLEST_MTU_V4, SMALLEST_MTU_V6};
+use crate::path;
 use crate::topology;
 use crate::tun::Tun;
 
 /// The MTU of the steps 1 to 3 in bytes: that of Ethernet.
-pub const ETHERNET_MTU: u32 = 1500;
+pub const ETHERNET_MTU: u32 = path::ETHERNET_MTU;
 
-/// The MTU of a TUN device in bytes whose packets fit into one Ethernet frame once the outer headers are around them:
-/// 20 bytes of IPv4 (RFC 791) and 8 of UDP (RFC 768).
-pub const TUNNEL_MTU: u32 = ETHERNET_MTU - 20 - 8;
+/// The MTU of a TUN device in bytes whose packets fit into one Ethernet frame once the outer headers are around them.
+pub const TUNNEL_MTU: u32 = ETHERNET_MTU - path::HEADERS_V4;
 
-/// The smallest MTU that IPv4 works with (RFC 791, section 3.2) and IPv6 (RFC 8200, section 5), in bytes.
-const SMALLEST_MTU: (u32, u32) = (68, 1280);
+/// The smallest MTU that IPv4 works with and IPv6, in bytes.
+const SMALLEST_MTU: (u32, u32) = (SMALLEST_MTU_V4 as u32, SMALLEST_MTU_V6 as u32);
 
 /// The TUN device of a step.
 #[derive(Debug, Clone, Args)]
@@ -34,7 +35,7 @@ pub struct TunOptions {
     /// Address of the TUN device, and the length of its subnet's prefix; may be given more than once
     #[arg(long = "address", value_name = "CIDR", value_parser = address)]
     pub addresses: Vec<IpNet>,
-    /// MTU of the TUN device in bytes
+    /// MTU of the TUN device in bytes [default: see below]
     #[arg(long, value_name = "BYTES", value_parser = clap::value_parser!(u32).range(i64::from(SMALLEST_MTU.0)..=65535))]
     pub mtu: Option<u32>,
     /// Leave the TUN device as it is created: no address, and down
@@ -49,7 +50,7 @@ pub struct TunOptions {
 }
 
 impl TunOptions {
-    /// What the TUN device is to be given.
+    /// What the TUN device is to be given; without `--mtu` the given one, or more where its addresses need it.
     ///
     /// # Errors
     /// An address is given twice, or the MTU is too small for IPv6.
@@ -58,13 +59,15 @@ impl TunOptions {
         if addresses.is_empty() {
             addresses.push(address);
         }
-        let mtu = self.mtu.unwrap_or(mtu);
+        let is_ipv6 = |address: &&IpNet| address.addr().is_ipv6();
+        let smallest = if addresses.iter().any(|address| is_ipv6(&address)) { SMALLEST_MTU.1 } else { SMALLEST_MTU.0 };
+        let mtu = self.mtu.unwrap_or(mtu.max(smallest));
         let twice = addresses.iter().enumerate().find(|(at, address)| addresses[..*at].contains(address));
         if let Some((_, address)) = twice {
             return Err(Error::usage(format!("--address {address} is given twice")));
         }
         if mtu < SMALLEST_MTU.1
-            && let Some(address) = addresses.iter().find(|address| address.addr().is_ipv6())
+            && let Some(address) = addresses.iter().find(is_ipv6)
         {
             let what = format!("--mtu {mtu} is too small for --address {address}");
             return Err(Error::usage(what).hint(format!("IPv6 needs {} at least", SMALLEST_MTU.1)));
@@ -440,6 +443,8 @@ mod tests {
         let both = ["10.9.3.1/24", "2001:db8::1/64"];
         assert_eq!(options(&both, None).settings(default, 1500).unwrap(), settings(&both, &[]));
         assert!(options(&both, Some(1279)).settings(default, 1500).is_err());
+        assert_eq!(options(&both, None).settings(default, 1279).unwrap().mtu, 1280);
+        assert_eq!(options(&[], None).settings(default, 67).unwrap().mtu, 68);
         assert!(options(&["10.9.3.1/24"; 2], None).settings(default, 1500).is_err());
     }
 }

@@ -9,11 +9,11 @@ use crate::counts::summary;
 use crate::error::Result;
 use crate::interface::Interface;
 use crate::lines::Lines;
-use crate::link::{Link, TunLink, UdpLink};
+use crate::link::{Fit, Link, TunLink, UdpLink};
 use crate::select;
 use crate::signals::Signals;
 use crate::steps::ends;
-use crate::steps::options::{ClientOptions, OffloadOptions, ServerOptions, TUNNEL_MTU, TunOptions};
+use crate::steps::options::{ClientOptions, OffloadOptions, ServerOptions, TunOptions};
 use crate::topology;
 use crate::tun::Tun;
 use crate::upkeep::Upkeep;
@@ -56,26 +56,31 @@ fn run_client(args: &VpnArgs, options: &TunOptions) -> Result<()> {
     args.server.refuse("--role server")?;
     let server = args.client.find_server()?;
     let stop = Signals::block()?;
-    let (tun, interface) = args.client.open_tun(options, TUNNEL_MTU, server, &topology::current().tunnel.routes)?;
-    carry(args, tun, interface, UdpLink::to_server(server)?, stop)
+    let net = UdpLink::to_server(server)?;
+    let routes = &topology::current().tunnel.routes;
+    let (tun, interface) = args.client.open_tun(options, net.path().mtu(), server, routes)?;
+    carry(args, tun, interface, net, stop)
 }
 
 fn run_server(args: &VpnArgs, options: &TunOptions) -> Result<()> {
     args.client.refuse("--role client")?;
     let stop = Signals::block()?;
     let net = args.server.listen()?;
-    let (tun, interface, _forwarding) = args.server.open_tun(options, TUNNEL_MTU)?;
+    let (tun, interface, _forwarding) = args.server.open_tun(options, net.path().mtu())?;
     carry(args, tun, interface, net, stop)
 }
 
 /// Carries packets between the TUN device and the network, until the user ends it.
-fn carry(args: &VpnArgs, tun: Tun, interface: Interface, net: UdpLink, stop: Signals) -> Result<()> {
+fn carry(args: &VpnArgs, tun: Tun, mut interface: Interface, net: UdpLink, stop: Signals) -> Result<()> {
     let tun = TunLink::new(tun, interface.addresses());
     // The same loop, whether the links carry packets one by one or many at a time.
-    let (mut tun, mut net) = match args.offload.parts() {
+    let (tun, mut net) = match args.offload.parts() {
         Some(parts) => (tun.with_offload(parts)?, net.with_offload(parts)),
         None => (tun, net),
     };
+    // The outer headers need room, so a packet must be smaller than what the path to the other end takes.
+    let mut tun = Fit::new(tun, net.path());
+    interface.watch_path(net.path(), args.tun.mtu.is_none());
     let mut packets = net.batch();
     let mut lines = Lines::new(args.tun.count)?;
     let mut upkeep = Upkeep::new(stop, &lines, Some(interface))?;

@@ -82,12 +82,14 @@ for_each_user! {
 
     fn a_packet_too_large_for_a_datagram_is_counted(user: User) {
         let lab = Lab::up_at(user, 4);
-        let (client, _server) = vpn(&lab, &["--mtu", "65535"], &["--mtu", "65535"]);
-        assert!(lab.pings("useru", "userv"));
+        let mut server = Running::tunnel(&lab, "server", &["server"]);
+        let client = Running::tunnel(&lab, "useru", &["client", "--mtu", "65535"]);
         // 65500 bytes of payload make a packet of 65528; the largest UDP payload is 65507.
         lab.exec("useru", &["ping", "-c1", "-W1", "-s", "65500", "10.1.3.2"]).expect(1);
+        assert!(!server.stdout().contains("10.1.3.1 ---> 10.1.3.2"));
         // A packet of 65507 fills a datagram to the last byte.
-        lab.exec("useru", &["ping", "-c1", "-W5", "-s", "65479", "10.1.3.2"]).ok();
+        lab.exec("useru", &["ping", "-c1", "-W1", "-s", "65479", "10.1.3.2"]).expect(1);
+        server.wait_for("10.1.3.1 ---> 10.1.3.2");
         let done = client.interrupt().ok();
         assert!(summary(&done.stderr).contains("dropped 1: 1 message too long"), "{done:#?}");
     }
