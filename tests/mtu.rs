@@ -5,7 +5,7 @@ mod common;
 mod fixtures;
 
 use common::{Done, Lab, eventually};
-use fixtures::Running;
+use fixtures::{Running, python};
 
 /// The addresses of the two ends in the tunnel.
 const CLIENT: &str = "10.1.3.1";
@@ -196,13 +196,12 @@ for_each_user! {
         let lab = Lab::up_at(user, 4);
         let (server, client) = (server(&lab, &["--mtu", "1500"]), client(&lab, &["--mtu", "1500"]));
         assert_eq!(["useru", "server"].map(|host| mtu(&lab, host, "tun0")), [1500, 1500]);
-        let mut watch = Running::watch(&lab, "useru", &["eth0"]);
+        let mut watch = Running::watch(&lab, "server", &["tun0"]);
         // Cut by this end of the tunnel, there and back.
         ping(&lab, "useru", "userw", "dont", 1472).ok();
-        watch.wait_for("eth0 out 10.1.2.2 > 10.1.2.3 UDP to 9090 length 1496 ");
-        watch.wait_for("eth0 out 10.1.2.2 > 10.1.2.3 UDP to 9090 length 80 ");
-        watch.wait_for("eth0 in 10.1.2.3 > 10.1.2.2");
-        assert!(!watch.stdout().contains("fragment"), "{}", watch.stdout());
+        watch.wait_for("tun0 in 10.1.3.1 > 10.1.1.3 fragment length 1468 ");
+        watch.wait_for("tun0 in 10.1.3.1 > 10.1.1.3 fragment length 52 ");
+        watch.wait_for("tun0 out 10.1.1.3 > 10.1.3.1 ICMP echo reply length 1500 ");
         for (host, to, answerer) in [("useru", "userv", "10.1.1.2"), ("userv", CLIENT, CLIENT)] {
             let refused = ping(&lab, host, to, "do", 1472).expect(1);
             let said = format!("From {answerer} icmp_seq=1 Frag needed and DF set (mtu = 1472)");
@@ -216,6 +215,23 @@ for_each_user! {
         for (end, host) in [(client, "useru"), (server, "server")] {
             let done = end.interrupt().ok();
             assert!(done.stderr.contains(" 1 too big for the path"), "{host}: {done:#?}");
+        }
+    }
+
+    fn tcp_is_told_in_time(user: User) {
+        let lab = Lab::up_at(user, 4);
+        let (server, client) = (server(&lab, &["--mtu", "1500"]), client(&lab, &["--mtu", "1500"]));
+        // The other way with another host, of which useru has not learned anything yet.
+        for (from, to, address) in [("useru", "userv", "10.1.1.2"), ("userw", "useru", CLIENT)] {
+            let mut receiver = Running::python(&lab, to, "tcp_receive.py", &["5001"], "Listening");
+            let mut sender = Running::start(&lab, from, &python("tcp_send.py", &[address, "5001", "10000000"]));
+            sender.wait_for("10000000");
+            receiver.wait_for(&sender.wait().ok().stdout);
+        }
+        nobody_has_made_fragments(&lab);
+        for end in [client, server] {
+            let done = end.interrupt().ok();
+            assert!(done.stderr.contains(" too big for the path"), "{done:#?}");
         }
     }
 
