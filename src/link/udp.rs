@@ -197,11 +197,12 @@ impl UdpLink {
 
     /// Sends the datagrams of a run that was refused one by one, which tells why, and works if the run was the reason.
     fn send_alone(&mut self, run: &Datagrams, bytes: &[u8], peer: SocketAddr, error: &io::Error) -> Result<()> {
-        // udp(7) has no word on it: a device that cannot make checksums refuses runs (`EIO` in net/ipv4/udp.c).
-        if let (Some(Errno::EIO), Some(many)) = (error.raw_os_error().map(Errno::from_raw), &mut self.many)
-            && run.count() > 1
-        {
-            many.leave_runs();
+        match (error.raw_os_error().map(Errno::from_raw), &mut self.many) {
+            // udp(7) has no word on it: a device that cannot make checksums refuses runs (net/ipv4/udp.c).
+            (Some(Errno::EIO), Some(many)) if run.count() > 1 => many.leave_runs(),
+            // The kernel cuts single datagrams for a smaller path, but not runs; older ones say `EINVAL`.
+            (Some(Errno::EMSGSIZE | Errno::EINVAL), _) => self.path.doubt(),
+            _ => {}
         }
         bytes[run.place.clone()].chunks(run.size).try_for_each(|packet| self.send_packet(packet, peer))
     }
