@@ -1,0 +1,149 @@
+"""A peer in a lab of its own, and what the tests need beside it."""
+
+import os
+import subprocess
+import time
+
+from . import processes
+from .errors import Failed
+
+USERV = "10.1.1.2"
+IPERF, SINK, SOCKPERF, FLOWS = 5201, 7001, 7002, 7003  # ports on userv
+
+
+class Session:
+    def __init__(self, lab, peer, env, pace):
+        self.lab, self.peer, self.env, self.pace = lab, peer, env, pace
+        self.state = env["STATE"]
+        self.programs = {}
+        self.is_up = False
+        self.values = {}  # what the tests before this one have measured
+
+    def __enter__(self):
+        try:
+            self.up()
+        except BaseException:
+            self.down()
+            raise
+        return self
+
+    def __exit__(self, *_):
+        self.down()
+
+    def up(self, inner=4, outer=4, clients=1):
+        """Brings lab and tunnel up, until packets pass."""
+        self.down()
+        self.is_up = True
+        self.target = USERV if inner == 4 else "fd00:1::2"
+        self.lab.up()
+        self.configure(inner, outer, clients)
+        env = {**self.env, "INNER": str(inner), "OUTER": str(outer), "CLIENTS": str(clients)}
+        try:
+            code, output = self.peer.call("up", env)
+        except subprocess.TimeoutExpired:
+            raise Failed("it does not come up") from None
+        if code != 0:
+            raise Failed(f"it does not come up: {output}{self.last_words()}")
+        self.wait_for_packets([f"10.1.1.{100 + i}" for i in range(clients)] if clients > 1 else [self.target])
+
+    def configure(self, inner, outer, clients):
+        """What is not in the handout's network: see the comments."""
+        everywhere, userv = [], ["ip route add 10.1.2.0/24 via 10.1.1.4"]  # the way back without a tunnel
+        if (inner, outer) == (4, 4):
+            # No packets but the test's.
+            everywhere = ["sysctl -qw net.ipv6.conf.all.disable_ipv6=1 net.ipv6.conf.default.disable_ipv6=1"]
+        on = {
+            "useru": ["ip address add fd00:2::2/64 dev eth0 nodad"],
+            "server": ["ip address add fd00:2::3/64 dev eth0 nodad", "ip address add fd00:1::4/64 dev eth1 nodad",
+                       "sysctl -qw net.ipv6.conf.all.forwarding=1"],
+            "userv": ["ip address add fd00:1::2/64 dev eth0 nodad", "ip route add fd00:2::/63 via fd00:1::4"],
+        } if not everywhere else {"useru": [], "server": [], "userv": []}
+        if clients > 1:
+            for i in range(clients):
+                userv += [f"ip address add 10.1.1.{100 + i}/24 dev eth0", f"ip route add 10.1.{100 + i}.0/24 via 10.1.1.4"]
+        on["userv"] += userv
+        for host, commands in on.items():
+            if everywhere + commands:
+                self.lab.check(host, "sh", "-ec", "\n".join(everywhere + commands))
+
+    def wait_for_packets(self, targets):
+        deadline = time.monotonic() + 15
+        for target in targets:
+            while not self.passes(target):
+                if time.monotonic() > deadline:
+                    raise Failed(f"no packet reaches {target}{self.last_words()}")
+
+    def passes(self, target):
+        if "oneway" in self.peer.can:
+            return self.burst(1000, 0.01)[0] > 0
+        return self.lab.run("useru", "ping", "-c1", "-W1", "-q", target).returncode == 0
+
+    def last_words(self):
+        """The last line of each of the tunnel's logs, for a message."""
+        words = ""
+        for _pid, name in self.spawned():
+            with open(os.path.join(self.state, f"{name}.log"), errors="replace") as file:
+                lines = file.read().strip().splitlines()
+            words += f"; {name}: {lines[-1]}" if lines else ""
+        return words
+
+    def spawned(self):
+        try:
+            with open(os.path.join(self.state, "spawned")) as file:
+                return [(int(pid), name) for pid, name in (line.split() for line in file)]
+        except FileNotFoundError:
+            return []
+
+    def down(self):
+        if not self.is_up:
+            return
+        for program in self.programs.values():
+            program.end()
+        self.programs.clear()
+        self.peer.call("down", self.env)
+        self.lab.down()
+        self.is_up = False
+        if os.path.exists(os.path.join(self.state, "spawned")):
+            os.remove(os.path.join(self.state, "spawned"))
+
+    # What the tests ask for.
+
+    def pids(self):
+        """The tunnel's processes, both ends."""
+        return [pid for waiting, _name in self.spawned() for pid in processes.descendants(waiting)]
+
+    def cpu(self):
+        return processes.cpu_seconds(self.pids())
+
+    def tool(self, name):
+        """One of our own programs in C."""
+        return os.path.join(self.state, name)
+
+    def server(self, name, words, protocol, port, **pipes):
+        """A program on userv that serves one or more tests."""
+        if name in self.programs and self.programs[name].process.poll() is not None:
+            self.programs.pop(name).end()
+        if name not in self.programs:
+            self.programs[name] = self.lab.start("userv", *words, **pipes)
+            self.programs[name].wait_listening(protocol, port)
+        return self.programs[name]
+
+    def forget(self, name):
+        """Ends a program on userv which may be in a bad state."""
+        if name in self.programs:
+            self.programs.pop(name).end()
+
+    def received(self):
+        """How many packets userv's sink has counted since it was asked last."""
+        pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE}
+        sink = self.server("sink", [self.tool("pps"), "recv", SINK], "udp", SINK, **pipes).process
+        sink.stdin.write("\n")
+        sink.stdin.flush()
+        return int(sink.stdout.readline() or 0)
+
+    def burst(self, rate, seconds, size=64):
+        """Sends UDP datagrams to userv (rate 0: as fast as possible): how many arrived and were sent, in which time."""
+        self.received()
+        sent, passed = self.lab.check("useru", self.tool("pps"), "send", USERV, SINK, size, rate, seconds).split()
+        time.sleep(0.15)  # for what is in the queues
+        return self.received(), int(sent), float(passed)
