@@ -77,6 +77,8 @@ def chosen_tests(text):
     for name in names:
         if name not in TESTS:
             raise UsageError(f"there is no test {name}; there are: {', '.join(TESTS)}")
+    if "ipv6" in names:
+        names += ["tcp", "rev"]  # which it is compared with
     return [one for one in TESTS.values() if one.name in names]
 
 

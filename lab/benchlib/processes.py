@@ -1,6 +1,7 @@
 """What a tree of processes used, and on which processors it may run."""
 
 import os
+import select
 import time
 
 
@@ -77,3 +78,8 @@ def listens(pid, protocol, port):
         if any(int(words[1].rsplit(":", 1)[1], 16) == port and words[3] == states[protocol] for words in sockets):
             return True
     return False
+
+
+def wait_readable(pipe, seconds):
+    """Whether there is something to read within this time."""
+    return bool(select.select([pipe], [], [], seconds)[0])

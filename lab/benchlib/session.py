@@ -31,7 +31,7 @@ class Session:
         self.down()
 
     def up(self, inner=4, outer=4, clients=1):
-        """Brings lab and tunnel up, until packets pass."""
+        """Brings lab and tunnel up, until packets pass; the addresses of userv, one for each of the tunnels."""
         self.down()
         self.is_up = True
         self.target = USERV if inner == 4 else "fd00:1::2"
@@ -44,7 +44,9 @@ class Session:
             raise Failed("it does not come up") from None
         if code != 0:
             raise Failed(f"it does not come up: {output}{self.last_words()}")
-        self.wait_for_packets([f"10.1.1.{100 + i}" for i in range(clients)] if clients > 1 else [self.target])
+        targets = [f"10.1.1.{100 + i}" for i in range(clients)] if clients > 1 else [self.target]
+        self.wait_for_packets(targets)
+        return targets
 
     def configure(self, inner, outer, clients):
         """What is not in the handout's network: see the comments."""

@@ -1,6 +1,7 @@
 /* Many TCP connections at once, each as fast as it goes, and the count of what each of them brought.
  *
- * flows recv PORT NUMBER SECONDS           waits for NUMBER connections, then prints what each receives a second, in bit/s
+ * flows recv PORT NUMBER SECONDS           waits for NUMBER connections; prints a line when it begins to count, and after that
+ *                                          what each connection received, in bit/s
  * flows send PORT NUMBER ADDRESS...        makes NUMBER connections to each address, and sends until it is ended
  */
 #define _GNU_SOURCE
@@ -35,7 +36,7 @@ static double now(void) {
 
 static int tcp(void) {
     int net = socket(AF_INET, SOCK_STREAM, 0);
-    /* Whatever the system's default is. Its name must not need a setting of the machine's: cubic is allowed to all. */
+    /* Whatever the system's default is: others may pace. */
     if (setsockopt(net, IPPROTO_TCP, TCP_CONGESTION, "cubic", 5)) perror("cubic");
     return net;
 }
@@ -61,6 +62,8 @@ static int receive(const char *port, int number, double seconds) {
         if (!start && time >= begin + WARM_UP) {
             start = time;
             memset(bytes, 0, number * sizeof *bytes);
+            puts("counting");
+            fflush(stdout);
         }
         struct epoll_event events[EVENTS];
         int ready = epoll_wait(epoll, events, EVENTS, 100);

@@ -1,0 +1,8 @@
+#!/bin/bash
+# cargo install gotatun-cli; GOTATUN is the program, where it is not on the path.
+. "${BENCH_LIB%/*}/wireguard.sh"
+ABOUT="WireGuard in Rust, Mullvad's"
+PROGRAM=${GOTATUN:-gotatun}
+NEEDS="$PROGRAM:cargo-install-gotatun-cli wg:wireguard-tools"
+DAEMON="$PROGRAM -f --disable-drop-privileges"
+main "$@"
