@@ -9,10 +9,13 @@ import signal
 import subprocess
 import sys
 import tempfile
+import textwrap
 import time
 from dataclasses import dataclass
 
 from . import peers as peer_scripts
+from . import setup, targets
+from .charts import draw
 from .errors import UsageError
 from .lab import Lab
 from .results import Results
@@ -21,8 +24,6 @@ from .table import tables
 from .tests import TESTS
 
 HERE = os.path.dirname(os.path.realpath(__file__))
-TOOLS = {"iperf3": "iperf3", "sockperf": "sockperf", "ping": "iputils-ping", "ip": "iproute2", "taskset": "util-linux", "gcc": "gcc",
-         "sysctl": "procps"}
 
 
 @dataclass
@@ -46,7 +47,8 @@ def say(text):
 
 
 def parse(words):
-    tests = "\n".join(f"  {one.name:<14} {'' if one.default else '(not by default) '}{one.help}" for one in TESTS.values())
+    tests = "\n".join(textwrap.fill(f"{one.name:<15}{'' if one.default else '(not by default) '}{one.help}", 110, initial_indent="  ",
+                                    subsequent_indent=" " * 17) for one in TESTS.values())
     parser = argparse.ArgumentParser(
         prog="lab/bench", formatter_class=argparse.RawDescriptionHelpFormatter,
         description="Compares IP-over-UDP tunnels in vpnlab's own lab. Every round measures every peer once, in random order, each in a\n"
@@ -63,16 +65,23 @@ def parse(words):
     add("--quick", action="store_true", help="one round and short measurements: to see that it works, not for numbers")
     add("--lab-name", default="bench", metavar="NAME", help="the lab's name (default bench); another one lets two benches live side by side")
     add("--out", metavar="FILE", help="write every measurement to FILE, as JSON lines")
+    add("--from", metavar="FILE", dest="sources", action="append", default=[],
+        help="measure nothing; take what --out has written, also from several files")
+    add("--svg", metavar="DIR", help="write charts of what was measured into DIR")
+    add("--check", action="store_true", help="judge vpnlab by its targets: exit code 1 if one is missed; chooses peers and tests for that")
+    add("--setup", action="store_true", help="install the Debian packages that are missing, by apt-get, and end")
     add("--list", action="store_true", help="list the peers, and what is missing for them")
     arguments = parser.parse_args(words)
-    if arguments.rounds < 1 or (arguments.seconds or 1) <= 0:
-        parser.error("a number that is too small")
+    if arguments.rounds < 1:
+        parser.error("--rounds has to be 1 or more")
+    if arguments.seconds is not None and not 0.5 <= arguments.seconds <= 3600:
+        parser.error("--seconds has to be between 0.5 and 3600")
     return arguments
 
 
-def chosen_tests(text):
+def chosen_tests(text, check):
     if text is None:
-        return [one for one in TESTS.values() if one.default]
+        return [one for one in TESTS.values() if (one.name in targets.TESTS if check else one.default)]
     names = text.split(",")
     for name in names:
         if name not in TESTS:
@@ -80,6 +89,12 @@ def chosen_tests(text):
     if "ipv6" in names:
         names += ["tcp", "rev"]  # which it is compared with
     return [one for one in TESTS.values() if one.name in names]
+
+
+def chosen_peers(arguments, peers):
+    if arguments.peers is None and arguments.check:
+        peers = {name: peer for name, peer in peers.items() if name in targets.PEERS or peer.kind == "user" or name == "prototype"}
+    return peer_scripts.select(peers, arguments.peers and arguments.peers.split(","), say)
 
 
 def find_vpnlab(path):
@@ -90,9 +105,7 @@ def find_vpnlab(path):
 
 
 def build_tools(state):
-    missing = [f"{name} (package {package})" for name, package in TOOLS.items() if not shutil.which(name)]
-    if missing:
-        raise UsageError(f"missing: {', '.join(missing)}")
+    setup.require_tools()
     for name in "pps", "flows", "cmin":
         source = os.path.join(peer_scripts.PEERS, f"{name}.c")
         done = subprocess.run(["gcc", "-O2", "-Wall", "-pthread", "-o", os.path.join(state, name), source], capture_output=True, text=True)
@@ -100,18 +113,15 @@ def build_tools(state):
             raise UsageError(f"gcc {name}.c: {done.stderr.strip()}")
 
 
-def describe(arguments, pace):
+def describe(arguments, pace, peers):
     return {"when": time.strftime("%Y-%m-%d %H:%M"), "kernel": platform.release(), "processors": len(os.sched_getaffinity(0)),
-            "vpnlab": arguments.vpnlab, "pace": vars(pace)}
+            "pace": vars(pace), "kinds": {peer.name: peer.kind for peer in peers}}
 
 
 @contextlib.contextmanager
 def running_lab(vpnlab, name):
     """The lab's name for us: whatever happens, nothing is left."""
     lab = Lab(vpnlab, name)
-    status = lab.call("exec", "useru", "--", "true")
-    if status.returncode == 0:
-        raise UsageError(f"a lab {name} is up already: another bench? Take another --lab-name, or: vpnlab lab --lab {name} down")
     try:
         yield lab
     finally:
@@ -129,16 +139,35 @@ def run(arguments, results):
         os.chmod(state, 0o755)  # openvpn and others give up root
         env = peer_scripts.environment(arguments.vpnlab, arguments.lab_name, state)
         peers = peer_scripts.find(arguments.extra_peers, env)
-        if arguments.list:
-            for peer in peers.values():
-                print(f"{peer.name:<18} {peer.about}" + (f"\n{'':<18} missing: {peer.missing}" if peer.missing else ""))
-            return
-        tests = chosen_tests(arguments.tests)
-        peers = peer_scripts.select(peers, arguments.peers and arguments.peers.split(","), say)
+        tests = chosen_tests(arguments.tests, arguments.check)
+        peers = chosen_peers(arguments, peers)
         build_tools(state)
-        results.describe(describe(arguments, pace))
+        results.open(arguments.out, describe(arguments, pace, peers))
         with running_lab(arguments.vpnlab, arguments.lab_name) as lab:
             measure(lab, env, peers, tests, pace, rounds, results, say)
+
+
+def list_peers(arguments):
+    with tempfile.TemporaryDirectory() as state:
+        peers = peer_scripts.find(arguments.extra_peers, peer_scripts.environment(arguments.vpnlab, arguments.lab_name, state))
+    for peer in peers.values():
+        print(f"{peer.name:<18} {peer.about}" + (f"\n{'':<18} missing: {peer.missing}" if peer.missing else ""))
+
+
+def report(arguments, results):
+    """Tables, charts, targets; the exit code."""
+    if arguments.sources and arguments.peers:
+        results.only(arguments.peers.split(","))
+    if not results.records:
+        return 0
+    print(tables(results))
+    if arguments.svg:
+        draw(results, arguments.svg, say)
+    if arguments.check:
+        verdicts, met = targets.judge(results, narrowed=bool(arguments.peers or arguments.tests))
+        print(f"\n**Targets**\n\n{verdicts}")
+        return 0 if met else 1
+    return 0
 
 
 def interrupted(number, _frame):
@@ -151,18 +180,26 @@ def main():
     arguments = parse(sys.argv[1:])
     for number in signal.SIGTERM, signal.SIGHUP:
         signal.signal(number, interrupted)
-    code = 0
+    results = Results()
     try:
+        if arguments.setup:
+            setup.install(say)
+            return 0
+        if arguments.sources:
+            for path in arguments.sources:
+                results.load(path)
+            return report(arguments, results)
         arguments.vpnlab = find_vpnlab(arguments.vpnlab)
-        results = Results(arguments.out)
+        if arguments.list:
+            list_peers(arguments)
+            return 0
         try:
             run(arguments, results)
         except KeyboardInterrupt:
             say("interrupted" + ("; what was measured until now:" if results.records else ""))
-            code = 130
-        if results.records:
-            print(tables(results))
+            report(arguments, results)
+            return 130
+        return report(arguments, results)
     except UsageError as error:
         say(error)
         return 2
-    return code

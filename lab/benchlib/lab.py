@@ -14,6 +14,7 @@ class Lab:
     def __init__(self, vpnlab, name):
         self.vpnlab = vpnlab
         self.name = name
+        self.ours = False  # somebody else's lab of this name must not be ended
 
     def call(self, *words):
         command = [self.vpnlab, "lab", "--lab", self.name, "-q", *words]
@@ -22,12 +23,16 @@ class Lab:
 
     def up(self):
         # Step 4: the server forwards, and userv and userw know the way back to the tunnel.
+        self.ours = True
         done = self.call("up", "--step", "4", "--owner", str(os.getpid()))
         if done.returncode != 0:
-            raise UsageError(f"the lab does not come up:\n{done.stderr.strip()}")
+            self.ours = False
+            raise UsageError(f"the lab {self.name} does not come up (another bench? take another --lab-name):\n{done.stderr.strip()}")
 
     def down(self):
-        self.call("down")
+        if self.ours:
+            self.call("down")
+            self.ours = False
 
     def command(self, host, *words):
         return [self.vpnlab, "lab", "--lab", self.name, "-q", "exec", host, "--", *map(str, words)]

@@ -7,20 +7,20 @@ from .errors import UsageError
 
 
 class Results:
-    def __init__(self, path=None):
+    def __init__(self):
         self.records = []
         self.rounds = 0
         self.about = {}
         self.file = None
+
+    def open(self, path, about):
+        """Begins a run: writes all of it to a file, whose first line says on what, with what, when."""
+        self.about = about
         if path:
             try:
                 self.file = open(path, "w")
             except OSError as error:
                 raise UsageError(f"{path}: {error.strerror}") from None
-
-    def describe(self, about):
-        """The first line: on what, with what, when."""
-        self.about = about
         self.write({"bench": about})
 
     def add(self, number, peer, test, values, failed=None):
@@ -46,7 +46,8 @@ class Results:
                 for line in file:
                     record = json.loads(line)
                     if "bench" in record:
-                        self.about = record["bench"]
+                        kinds = {**self.about.get("kinds", {}), **record["bench"]["kinds"]}
+                        self.about = {**record["bench"], "kinds": kinds}
                     else:
                         self.take({**record, "round": record["round"] + first})
         except OSError as error:
@@ -54,12 +55,15 @@ class Results:
         except (ValueError, KeyError, TypeError):
             raise UsageError(f"{path}: not a file that --out has written") from None
 
+    def only(self, peers):
+        """Forgets all other peers."""
+        for peer in peers:
+            if peer not in self.peers():
+                raise UsageError(f"{peer} was not measured; measured were: {', '.join(self.peers())}")
+        self.records = [record for record in self.records if record["peer"] in peers]
+
     def peers(self):
         return list(dict.fromkeys(record["peer"] for record in self.records))
-
-    def names(self):
-        """The names of everything that was measured."""
-        return list(dict.fromkeys(name for record in self.records for name in record["values"]))
 
     def by_round(self, peer, name):
         return {record["round"]: record["values"][name] for record in self.records

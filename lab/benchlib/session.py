@@ -50,23 +50,24 @@ class Session:
 
     def configure(self, inner, outer, clients):
         """What is not in the handout's network: see the comments."""
-        everywhere, userv = [], ["ip route add 10.1.2.0/24 via 10.1.1.4"]  # the way back without a tunnel
+        on = {"useru": [], "server": [], "userv": [
+            "ip route add 10.1.2.0/24 via 10.1.1.4",  # the way back without a tunnel
+            # Pieces of packets whose other pieces are lost must not be in the way of the next test's.
+            "sysctl -qw net.ipv4.ipfrag_time=1 net.ipv4.ipfrag_high_thresh=268435456",
+        ]}
         if (inner, outer) == (4, 4):
-            # No packets but the test's.
-            everywhere = ["sysctl -qw net.ipv6.conf.all.disable_ipv6=1 net.ipv6.conf.default.disable_ipv6=1"]
-        on = {
-            "useru": ["ip address add fd00:2::2/64 dev eth0 nodad"],
-            "server": ["ip address add fd00:2::3/64 dev eth0 nodad", "ip address add fd00:1::4/64 dev eth1 nodad",
-                       "sysctl -qw net.ipv6.conf.all.forwarding=1"],
-            "userv": ["ip address add fd00:1::2/64 dev eth0 nodad", "ip route add fd00:2::/63 via fd00:1::4"],
-        } if not everywhere else {"useru": [], "server": [], "userv": []}
-        if clients > 1:
-            for i in range(clients):
-                userv += [f"ip address add 10.1.1.{100 + i}/24 dev eth0", f"ip route add 10.1.{100 + i}.0/24 via 10.1.1.4"]
-        on["userv"] += userv
+            for commands in on.values():  # no packets but the test's
+                commands.append("sysctl -qw net.ipv6.conf.all.disable_ipv6=1 net.ipv6.conf.default.disable_ipv6=1")
+        else:
+            on["useru"] += ["ip address add fd00:2::2/64 dev eth0 nodad"]
+            on["server"] += ["ip address add fd00:2::3/64 dev eth0 nodad", "ip address add fd00:1::4/64 dev eth1 nodad",
+                             "sysctl -qw net.ipv6.conf.all.forwarding=1"]
+            on["userv"] += ["ip address add fd00:1::2/64 dev eth0 nodad", "ip route add fd00:2::/31 via fd00:1::4"]
+        for i in range(clients if clients > 1 else 0):
+            on["userv"] += [f"ip address add 10.1.1.{100 + i}/24 dev eth0", f"ip route add 10.1.{100 + i}.0/24 via 10.1.1.4"]
         for host, commands in on.items():
-            if everywhere + commands:
-                self.lab.check(host, "sh", "-ec", "\n".join(everywhere + commands))
+            if commands:
+                self.lab.check(host, "sh", "-ec", "\n".join(commands))
 
     def wait_for_packets(self, targets):
         deadline = time.monotonic() + 15

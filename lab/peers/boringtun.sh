@@ -3,6 +3,7 @@
 . "${BENCH_LIB%/*}/wireguard.sh"
 ABOUT="WireGuard in Rust, Cloudflare's"
 PROGRAM=${BORINGTUN:-boringtun-cli}
-NEEDS="$PROGRAM:cargo-install-boringtun-cli wg:wireguard-tools"
+NEEDS="wg:wireguard-tools"
+command -v "$PROGRAM" >/dev/null || MISSING="$PROGRAM (cargo install boringtun-cli)"
 DAEMON="env WG_THREADS=2 $PROGRAM -f --disable-drop-privileges"
 main "$@"

@@ -3,6 +3,7 @@
 . "${BENCH_LIB%/*}/wireguard.sh"
 ABOUT="WireGuard in Rust, Mullvad's"
 PROGRAM=${GOTATUN:-gotatun}
-NEEDS="$PROGRAM:cargo-install-gotatun-cli wg:wireguard-tools"
+NEEDS="wg:wireguard-tools"
+command -v "$PROGRAM" >/dev/null || MISSING="$PROGRAM (cargo install gotatun-cli)"
 DAEMON="$PROGRAM -f --disable-drop-privileges"
 main "$@"
