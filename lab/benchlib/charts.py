@@ -10,6 +10,7 @@ from .tests.flows import NUMBERS as FLOWS
 from .tests.sizes import SIZES
 
 WIDTH = 760
+MINE = "vpnlab"
 KINDS = {"vpnlab": ("vpnlab", COLOURS[0]), "user": ("other programs", COLOURS[7]), "yardstick": ("yardsticks", COLOURS[1]),
          "kernel": ("the kernel itself", COLOURS[2])}
 
@@ -68,17 +69,23 @@ def curves(results, title, pattern, numbers, names, x_title, y_title):
     for tick in up.ticks():
         picture.line(left, up(tick), right, up(tick))
         picture.text(left - 6, up(tick) + 4, short(tick), "end")
-    for number, name in zip(numbers, names):
+    free = WIDTH  # from here on there are names already
+    for number, name in reversed(list(zip(numbers, names))):
         picture.line(across(number), bottom, across(number), bottom + 4, faint=False)
-        picture.text(across(number), bottom + 17, name, "middle")
+        if across(number) + 18 < free:
+            picture.text(across(number), bottom + 17, name, "middle")
+            free = across(number) - 18
     picture.text((left + right) / 2, bottom + 34, x_title, "middle")
     picture.text(0, top - 12, y_title)
     lines.sort(key=lambda line: up(line[1][-1][1]))
-    colour_of = {peer: (COLOURS[i % len(COLOURS)], i >= len(COLOURS)) for i, peer in enumerate(ordered([peer for peer, _ in lines]))}
+    colour_of = {MINE: (COLOURS[0], False)}
+    others = [peer for peer in ordered([peer for peer, _ in lines]) if peer != MINE]
+    for i, peer in enumerate(others):
+        colour_of[peer] = COLOURS[1 + i % (len(COLOURS) - 1)], i >= len(COLOURS) - 1
     for (peer, points), y in zip(lines, spread([up(points[-1][1]) for _, points in lines], 14)):
         colour, dashed = colour_of[peer]
         picture.curve([(across(number), up(value)) for number, value in points], colour, dashed)
-        picture.text(right + 12, y + 4, peer, colour=colour, bold=peer == "vpnlab")
+        picture.text(right + 12, y + 4, peer, colour=colour, bold=peer == MINE)
     return picture
 
 
