@@ -3,6 +3,7 @@
 import os
 
 from .errors import UsageError
+from .peers import MINE
 from .svg import COLOURS, LogAxis, Picture, spread
 from .table import ordered
 from .tests.clients import NUMBERS as CLIENTS
@@ -10,7 +11,6 @@ from .tests.flows import NUMBERS as FLOWS
 from .tests.sizes import SIZES
 
 WIDTH = 760
-MINE = "vpnlab"
 KINDS = {"vpnlab": ("vpnlab", COLOURS[0]), "user": ("other programs", COLOURS[7]), "yardstick": ("yardsticks", COLOURS[1]),
          "kernel": ("the kernel itself", COLOURS[2])}
 
@@ -44,7 +44,7 @@ def ladder(results):
     for number, (peer, up, down) in enumerate(rates):
         y = top + row * number
         name, colour = KINDS.get(kinds.get(peer), KINDS["user"])
-        picture.text(left - 6, y + 19, peer, "end", bold=name == "vpnlab")
+        picture.text(left - 6, y + 19, peer, "end", bold=peer == MINE)
         for rate, at, faint in (up, y + 4, False), (down, y + 15, True):
             if rate:
                 picture.bar(left, at, axis(rate) - left, 10, colour, faint)

@@ -11,7 +11,7 @@ import sys
 import tempfile
 import textwrap
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from . import peers as peer_scripts
 from . import setup, targets
@@ -133,7 +133,7 @@ def running_lab(vpnlab, name):
 def run(arguments, results):
     pace = QUICK if arguments.quick else Pace()
     if arguments.seconds:
-        pace.tcp = arguments.seconds
+        pace = replace(pace, tcp=arguments.seconds)
     rounds = 1 if arguments.quick else arguments.rounds
     with tempfile.TemporaryDirectory(prefix="vpnlab-bench-") as state:
         os.chmod(state, 0o755)  # openvpn and others give up root
@@ -167,6 +167,9 @@ def report(arguments, results):
         verdicts, met = targets.judge(results, narrowed=bool(arguments.peers or arguments.tests))
         print(f"\n**Targets**\n\n{verdicts}")
         return 0 if met else 1
+    if not arguments.sources and results.failures():
+        say(f"{results.failures()} tests failed: see above")
+        return 1
     return 0
 
 

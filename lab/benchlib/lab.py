@@ -19,7 +19,10 @@ class Lab:
     def call(self, *words):
         command = [self.vpnlab, "lab", "--lab", self.name, "-q", *words]
         # A session of its own: Ctrl-C is for us to handle, and must not stop the lab's own end.
-        return subprocess.run(command, capture_output=True, text=True, stdin=subprocess.DEVNULL, timeout=60, start_new_session=True)
+        try:
+            return subprocess.run(command, capture_output=True, text=True, stdin=subprocess.DEVNULL, timeout=60, start_new_session=True)
+        except subprocess.TimeoutExpired:
+            raise UsageError(f"{' '.join(command)} did not end in 60 s") from None
 
     def up(self):
         # Step 4: the server forwards, and userv and userw know the way back to the tunnel.

@@ -11,6 +11,8 @@ HERE = os.path.dirname(os.path.realpath(__file__))
 PEERS = os.path.join(os.path.dirname(HERE), "peers")
 LIBRARY = os.path.join(HERE, "peer.sh")
 
+MINE = "vpnlab"
+
 # The order of the table; others follow.
 ORDER = ["direct", "vxlan", "python", "cmin", "socat", "vtun", "tinc", "openvpn-none", "openvpn-gcm", "wireguard-go", "boringtun",
          "gotatun", "prototype", "vpnlab-steps", "vpnlab-no-offload", "vpnlab-batch", "vpnlab-udp", "vpnlab-tun", "vpnlab-gso", "vpnlab"]
@@ -26,12 +28,15 @@ class Peer:
     about: str
 
     def call(self, action, environment, timeout=60):
-        """Runs the peer's script."""
+        """Runs the peer's script: its exit code, and what it said."""
         # Not through pipes: what it starts lives on, and would hold them open.
         log = os.path.join(environment["STATE"], f"{self.name}-{action}.log")
         with open(log, "w") as errors:
-            code = subprocess.run([self.script, action], env=environment, stdin=subprocess.DEVNULL, stdout=errors, stderr=errors,
-                                  timeout=timeout, start_new_session=True).returncode
+            try:
+                code = subprocess.run([self.script, action], env=environment, stdin=subprocess.DEVNULL, stdout=errors, stderr=errors,
+                                      timeout=timeout, start_new_session=True).returncode
+            except subprocess.TimeoutExpired:
+                return 1, f"{self.script} {action} did not end in {timeout} s"
         with open(log) as file:
             return code, file.read().strip()
 

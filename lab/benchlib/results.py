@@ -69,6 +69,14 @@ class Results:
         return {record["round"]: record["values"][name] for record in self.records
                 if record["peer"] == peer and name in record["values"]}
 
+    def failures(self):
+        return sum("failed" in record for record in self.records)
+
+    def others(self):
+        """How many processors other programs kept busy meanwhile."""
+        values = [record["values"]["others_processors"] for record in self.records if record["test"] == "others"]
+        return statistics.median(values) if values else 0
+
     def median(self, peer, name):
         values = self.by_round(peer, name).values()
         return statistics.median(values) if values else None

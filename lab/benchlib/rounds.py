@@ -3,6 +3,7 @@
 import random
 import time
 
+from . import processes
 from .errors import Failed
 from .session import Session
 from .tests import possible
@@ -28,14 +29,23 @@ def measure_peer(lab, env, peer, tests, pace, number, results, say):
 
     try:
         with Session(lab, peer, env, pace) as session:
+            results.add(number, peer.name, "others", {"others_processors": others()})
             for one in tests:
                 try:
                     values = one.function(session)
                 except Failed as error:
-                    failed(one.name, error)
+                    failed(one.name, f"{error}{session.dead()}")
                     continue
                 session.values |= values
                 results.add(number, peer.name, one.name, values)
                 say(f"{peer.name}: {one.name}: " + " ".join(f"{name} {value:.4g}" for name, value in values.items()))
     except Failed as error:
         failed("up", error)
+
+
+def others():
+    """How many processors other programs keep busy, while we do nothing."""
+    seconds = 0.25
+    busy = processes.machine_busy_seconds()
+    time.sleep(seconds)
+    return (processes.machine_busy_seconds() - busy) / seconds

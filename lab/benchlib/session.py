@@ -38,10 +38,7 @@ class Session:
         self.lab.up()
         self.configure(inner, outer, clients)
         env = {**self.env, "INNER": str(inner), "OUTER": str(outer), "CLIENTS": str(clients)}
-        try:
-            code, output = self.peer.call("up", env)
-        except subprocess.TimeoutExpired:
-            raise Failed("it does not come up") from None
+        code, output = self.peer.call("up", env)
         if code != 0:
             raise Failed(f"it does not come up: {output}{self.last_words()}")
         targets = [f"10.1.1.{100 + i}" for i in range(clients)] if clients > 1 else [self.target]
@@ -115,6 +112,11 @@ class Session:
         """The tunnel's processes, both ends."""
         return [pid for waiting, _name in self.spawned() for pid in processes.descendants(waiting)]
 
+    def dead(self):
+        """What to say about ends of the tunnel that are not running any more."""
+        names = [name for waiting, name in self.spawned() if not processes.descendants(waiting)]
+        return f"; not running any more: {', '.join(names)}{self.last_words()}" if names else ""
+
     def cpu(self):
         return processes.cpu_seconds(self.pids())
 
@@ -140,9 +142,12 @@ class Session:
         """How many packets userv's sink has counted since it was asked last."""
         pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE}
         sink = self.server("sink", [self.tool("pps"), "recv", SINK], "udp", SINK, **pipes).process
-        sink.stdin.write("\n")
-        sink.stdin.flush()
-        return int(sink.stdout.readline() or 0)
+        try:
+            sink.stdin.write("\n")
+            sink.stdin.flush()
+            return int(sink.stdout.readline())
+        except (OSError, ValueError):
+            raise Failed("the sink on userv has ended") from None
 
     def burst(self, rate, seconds, size=64):
         """Sends UDP datagrams to userv (rate 0: as fast as possible): how many arrived and were sent, in which time."""

@@ -86,6 +86,8 @@ def table(results, columns):
 
 def tables(results):
     text = [f"Median of {results.rounds} round{'s' * (results.rounds != 1)}, in turns; ratios inside a round."]
+    if results.others() >= 0.1:
+        text[0] += f" Other programs kept {results.others():.1f} of {results.about.get('processors', '?')} processors busy."
     for title, columns in TABLES:
         drawn = table(results, columns)
         if drawn:

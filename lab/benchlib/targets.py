@@ -3,9 +3,8 @@
 from dataclasses import dataclass
 from typing import Callable
 
+from .peers import MINE
 from .table import markdown, number
-
-MINE = "vpnlab"
 
 
 @dataclass
