@@ -181,7 +181,7 @@ def main():
     os.environ["PATH"] += ":/usr/local/sbin:/usr/sbin:/sbin"
     os.environ.pop("VPNLAB_TOPOLOGY", None)  # the network is the handout's
     arguments = parse(sys.argv[1:])
-    for number in signal.SIGTERM, signal.SIGHUP:
+    for number in signal.SIGINT, signal.SIGTERM, signal.SIGHUP:
         signal.signal(number, interrupted)
     results = Results()
     try:

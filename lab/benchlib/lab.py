@@ -33,9 +33,12 @@ class Lab:
             raise UsageError(f"the lab {self.name} does not come up (another bench? take another --lab-name):\n{done.stderr.strip()}")
 
     def down(self):
-        if self.ours:
-            self.call("down")
-            self.ours = False
+        if not self.ours:
+            return
+        self.ours = False
+        done = self.call("down")
+        if done.returncode != 0:
+            raise UsageError(f"the lab {self.name} does not go down:\n{done.stderr.strip()}")
 
     def command(self, host, *words):
         return [self.vpnlab, "lab", "--lab", self.name, "-q", "exec", host, "--", *map(str, words)]

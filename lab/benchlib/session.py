@@ -52,6 +52,9 @@ class Session:
             # Pieces of packets whose other pieces are lost must not be in the way of the next test's.
             "sysctl -qw net.ipv4.ipfrag_time=1 net.ipv4.ipfrag_high_thresh=268435456",
         ]}
+        for commands in on.values():
+            # A connection whose tunnel has ended before it must not keep the namespace until it gives up.
+            commands.append("sysctl -qw net.ipv4.tcp_orphan_retries=1")
         if (inner, outer) == (4, 4):
             for commands in on.values():  # no packets but the test's
                 commands.append("sysctl -qw net.ipv6.conf.all.disable_ipv6=1 net.ipv6.conf.default.disable_ipv6=1")
@@ -63,8 +66,7 @@ class Session:
         for i in range(clients if clients > 1 else 0):
             on["userv"] += [f"ip address add 10.1.1.{100 + i}/24 dev eth0", f"ip route add 10.1.{100 + i}.0/24 via 10.1.1.4"]
         for host, commands in on.items():
-            if commands:
-                self.lab.check(host, "sh", "-ec", "\n".join(commands))
+            self.lab.check(host, "sh", "-ec", "\n".join(commands))
 
     def wait_for_packets(self, targets):
         deadline = time.monotonic() + 15
