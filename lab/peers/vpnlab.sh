@@ -1,0 +1,5 @@
+#!/bin/bash
+. "${BENCH_LIB%/*}/vpnlab.sh"
+ABOUT="vpnlab vpn"
+OPTIONS=""
+main "$@"
