@@ -203,7 +203,7 @@ impl Datagrams {
     }
 }
 
-/// The most messages that one call of [`send_datagrams`] or [`receive_datagrams`] handles.
+/// The most messages that one call of [`send_datagrams`] handles.
 pub const MAX_MESSAGES: usize = 32;
 
 /// A control message with one number in it, aligned as the kernel wants it.
@@ -260,12 +260,12 @@ pub fn send_datagrams(
     }
 }
 
-/// Receives datagrams, many in one call (recvmmsg(2)), each message into `slot` bytes of its own of `bytes`; waits for
-/// none. Returns where they are, and whom they are from.
+/// Receives datagrams, up to `N` messages in one call (recvmmsg(2)), each into `slot` bytes of its own of `bytes`; waits
+/// for none. Tells where they are, and whom they are from.
 ///
 /// # Errors
 /// `EAGAIN`: there is none. Others are those of the socket.
-pub fn receive_datagrams(
+pub fn receive_datagrams<const N: usize>(
     socket: BorrowedFd<'_>,
     bytes: &mut [u8],
     slot: usize,
@@ -274,13 +274,13 @@ pub fn receive_datagrams(
     received.clear();
     // SAFETY: all bytes zero is a valid `iovec`, `mmsghdr` and `sockaddr_in6`.
     let (mut parts, mut headers, mut from): (
-        [libc::iovec; MAX_MESSAGES],
-        [libc::mmsghdr; MAX_MESSAGES],
-        [libc::sockaddr_in6; MAX_MESSAGES],
+        [libc::iovec; N],
+        [libc::mmsghdr; N],
+        [libc::sockaddr_in6; N],
     ) = unsafe { std::mem::zeroed() };
-    let mut controls = [Control([0; 64]); MAX_MESSAGES];
+    let mut controls = [Control([0; 64]); N];
     let mut count = 0;
-    for (index, room) in bytes.chunks_exact_mut(slot).take(MAX_MESSAGES).enumerate() {
+    for (index, room) in bytes.chunks_exact_mut(slot).take(N).enumerate() {
         parts[index] = libc::iovec { iov_base: room.as_mut_ptr().cast(), iov_len: room.len() };
         let header = &mut headers[index].msg_hdr;
         header.msg_name = (&raw mut from[index]).cast();

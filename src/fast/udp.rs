@@ -10,7 +10,7 @@ use nix::sys::socket::{getsockopt, setsockopt, sockopt};
 
 use crate::fast::{Parts, on};
 use crate::link::Batch;
-use crate::sys::{self, Datagrams, MAX_MESSAGES};
+use crate::sys::{self, Datagrams};
 
 /// The most datagrams that every kernel with `UDP_SEGMENT` sends from one buffer (`UDP_MAX_SEGMENTS` in linux/udp.h, 64
 /// before Linux 6.9), and the most bytes: those of one datagram over IPv4 (RFC 768, RFC 791).
@@ -19,6 +19,7 @@ const MOST_IN_RUN: (usize, usize) = (64, 65535 - 20 - 8);
 const SLOT: usize = 65536 + 1536;
 /// Messages received in a call: of joined datagrams, or of single ones.
 const JOINED: usize = 8;
+const SINGLE: usize = 32;
 /// What the socket's buffers are to hold, in bytes: some milliseconds of traffic at full speed.
 const BUFFER: usize = 4 << 20;
 
@@ -41,7 +42,7 @@ impl Datagram {
             setsockopt(socket, sockopt::RcvBufForce, &BUFFER).or_else(|_| setsockopt(socket, sockopt::RcvBuf, &BUFFER));
         let _ =
             setsockopt(socket, sockopt::SndBufForce, &BUFFER).or_else(|_| setsockopt(socket, sockopt::SndBuf, &BUFFER));
-        let slots = if gro { JOINED } else { MAX_MESSAGES };
+        let slots = if gro { JOINED } else { SINGLE };
         Self { gso, slots, received: Vec::with_capacity(slots) }
     }
 
@@ -55,8 +56,11 @@ impl Datagram {
     /// # Errors
     /// `EAGAIN`: there is nothing. Others are those of the socket.
     pub fn recv(&mut self, socket: &UdpSocket, into: &mut Batch) -> io::Result<()> {
-        let room = &mut into.room_for(self.slots * SLOT)[..self.slots * SLOT];
-        sys::receive_datagrams(socket.as_fd(), room, SLOT, &mut self.received)
+        let (room, received) = (&mut into.room_for(self.slots * SLOT)[..self.slots * SLOT], &mut self.received);
+        match self.slots {
+            JOINED => sys::receive_datagrams::<JOINED>(socket.as_fd(), room, SLOT, received),
+            _ => sys::receive_datagrams::<SINGLE>(socket.as_fd(), room, SLOT, received),
+        }
     }
 
     /// What was received by the last call, in its order, each message in pieces as they were sent.
