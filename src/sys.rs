@@ -273,11 +273,8 @@ pub fn receive_datagrams<const N: usize>(
 ) -> io::Result<()> {
     received.clear();
     // SAFETY: all bytes zero is a valid `iovec`, `mmsghdr` and `sockaddr_in6`.
-    let (mut parts, mut headers, mut from): (
-        [libc::iovec; N],
-        [libc::mmsghdr; N],
-        [libc::sockaddr_in6; N],
-    ) = unsafe { std::mem::zeroed() };
+    let (mut parts, mut headers, mut from): ([libc::iovec; N], [libc::mmsghdr; N], [libc::sockaddr_in6; N]) =
+        unsafe { std::mem::zeroed() };
     let mut controls = [Control([0; 64]); N];
     let mut count = 0;
     for (index, room) in bytes.chunks_exact_mut(slot).take(N).enumerate() {

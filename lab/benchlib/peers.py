@@ -15,7 +15,7 @@ MINE = "vpnlab"
 
 # The order of the table; others follow.
 ORDER = ["direct", "vxlan", "python", "cmin", "socat", "vtun", "tinc", "openvpn-none", "openvpn-gcm", "wireguard-go", "boringtun",
-         "gotatun", "prototype", "vpnlab-steps", "vpnlab-no-offload", "vpnlab-batch", "vpnlab-udp", "vpnlab-tun", "vpnlab-gso", "vpnlab"]
+         "gotatun", "prototype", "vpnlab-steps", "vpnlab-no-offload", "vpnlab-batch", "vpnlab-udp", "vpnlab-tun", "vpnlab-gso", "vpnlab-tso", "vpnlab"]
 
 
 @dataclass

@@ -49,6 +49,29 @@ mod tcp_flag {
     pub const CWR: u8 = 0x80;
 }
 
+/// Whether to ask for more than one packet. While they come one at a time, each further question is a system call for
+/// nothing, and a lone ping waits for it; so then it is asked now and then only. Nothing waits meanwhile: what else is
+/// there makes `select` return at once.
+#[derive(Debug, Default)]
+struct Burst {
+    many: bool,
+    calls: u8,
+}
+
+impl Burst {
+    /// One call in so many asks for more although there was one packet the last time.
+    const NOW_AND_THEN: u8 = 8;
+
+    fn asks_for_more(&mut self) -> bool {
+        self.calls = self.calls.wrapping_add(1);
+        self.many || self.calls.is_multiple_of(Self::NOW_AND_THEN)
+    }
+
+    fn brought(&mut self, packets: usize) {
+        self.many = packets > 1;
+    }
+}
+
 /// How a log line calls what is switched on or off.
 fn on(feature: bool) -> &'static str {
     if feature { "on" } else { "off" }

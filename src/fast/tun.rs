@@ -11,7 +11,7 @@ use crate::error::{Context, Result};
 use crate::fast::coalesce::Coalescer;
 use crate::fast::segment::{Contradiction, Cut, complete_checksum};
 use crate::fast::vnet::{self, Header, Segments};
-use crate::fast::{Parts, on};
+use crate::fast::{Burst, Parts, on};
 use crate::link::{Batch, LARGEST_PACKET};
 use crate::sys;
 use crate::tun::Tun;
@@ -33,6 +33,7 @@ mod feature {
 pub struct Packets {
     merge: bool,
     coalescer: Coalescer,
+    burst: Burst,
     /// What one read brings: a header and a packet.
     read: Vec<u8>,
 }
@@ -60,7 +61,8 @@ impl Packets {
                     }
                     info!("{name}: TSO {}, USO {}", on(has(feature::TSO)), on(has(feature::USO)));
                     let read = vec![0; vnet::LENGTH + LARGEST_PACKET];
-                    return Ok(Self { merge: features != 0, coalescer: Coalescer::new(has(feature::USO)), read });
+                    let coalescer = Coalescer::new(has(feature::USO));
+                    return Ok(Self { merge: features != 0, coalescer, burst: Burst::default(), read });
                 }
                 Err(error) => refused = Some(error),
             }
@@ -76,7 +78,8 @@ impl Packets {
     /// `EAGAIN`: there is none. `EBADFD`: the interface was deleted.
     pub fn recv(&mut self, tun: &Tun, into: &mut Batch) -> Result<usize, Errno> {
         let mut lost = 0;
-        for _ in 0..MOST_READS {
+        let reads = if self.burst.asks_for_more() { MOST_READS } else { 1 };
+        for _ in 0..reads {
             match tun.recv(&mut self.read) {
                 Ok(read) => {
                     let Some((header, packet)) = read.split_first_chunk_mut() else { continue };
@@ -89,6 +92,7 @@ impl Packets {
                 break;
             }
         }
+        self.burst.brought(into.len());
         Ok(lost)
     }
 

@@ -8,7 +8,7 @@ use std::os::fd::AsFd;
 use log::info;
 use nix::sys::socket::{getsockopt, setsockopt, sockopt};
 
-use crate::fast::{Parts, on};
+use crate::fast::{Burst, Parts, on};
 use crate::link::Batch;
 use crate::sys::{self, Datagrams};
 
@@ -25,13 +25,14 @@ const BUFFER: usize = 4 << 20;
 
 /// Receives and sends datagrams.
 #[derive(Debug)]
-pub struct Datagram {
+pub struct Messages {
     gso: bool,
     slots: usize,
     received: Vec<(Datagrams, SocketAddr)>,
+    burst: Burst,
 }
 
-impl Datagram {
+impl Messages {
     /// Switches on what was asked for and the kernel has.
     pub fn prepare(socket: &UdpSocket, parts: Parts) -> Self {
         let gro = parts.gro && setsockopt(socket, sockopt::UdpGroSegment, &true).is_ok();
@@ -43,7 +44,7 @@ impl Datagram {
         let _ =
             setsockopt(socket, sockopt::SndBufForce, &BUFFER).or_else(|_| setsockopt(socket, sockopt::SndBuf, &BUFFER));
         let slots = if gro { JOINED } else { SINGLE };
-        Self { gso, slots, received: Vec::with_capacity(slots) }
+        Self { gso, slots, received: Vec::with_capacity(slots), burst: Burst::default() }
     }
 
     /// How many bytes a batch needs to receive into.
@@ -51,16 +52,19 @@ impl Datagram {
         self.slots * SLOT
     }
 
-    /// Receives what is there into the batch's buffer, where [`Datagram::received`] tells it.
+    /// Receives what is there into the batch's buffer, where [`Messages::received`] tells it.
     ///
     /// # Errors
     /// `EAGAIN`: there is nothing. Others are those of the socket.
     pub fn recv(&mut self, socket: &UdpSocket, into: &mut Batch) -> io::Result<()> {
         let (room, received) = (&mut into.room_for(self.slots * SLOT)[..self.slots * SLOT], &mut self.received);
-        match self.slots {
+        let result = match self.slots {
+            _ if !self.burst.asks_for_more() => sys::receive_datagrams::<1>(socket.as_fd(), room, SLOT, received),
             JOINED => sys::receive_datagrams::<JOINED>(socket.as_fd(), room, SLOT, received),
             _ => sys::receive_datagrams::<SINGLE>(socket.as_fd(), room, SLOT, received),
-        }
+        };
+        self.burst.brought(self.received.iter().map(|(message, _)| message.count()).sum());
+        result
     }
 
     /// What was received by the last call, in its order, each message in pieces as they were sent.

@@ -15,7 +15,7 @@ use nix::sys::socket::{ControlMessageOwned, MsgFlags, SockaddrStorage, recvmsg, 
 use crate::counts::{Cause, Counts};
 use crate::error::{Context, Error, RUN_AS_ROOT, Result};
 use crate::fast::Parts;
-use crate::fast::udp::{Datagram, runs};
+use crate::fast::udp::{Messages, runs};
 use crate::link::{Batch, Link, plain};
 use crate::packet;
 use crate::path::Path;
@@ -34,7 +34,7 @@ pub struct UdpLink {
     peer: Peer,
     path: Rc<Path>,
     counts: Counts,
-    many: Option<Datagram>,
+    many: Option<Messages>,
     runs: Vec<Datagrams>,
 }
 
@@ -100,7 +100,7 @@ impl UdpLink {
 
     /// Receives and sends many datagrams at a time from now on.
     pub fn with_offload(mut self, parts: Parts) -> Self {
-        self.many = Some(Datagram::prepare(&self.socket, parts));
+        self.many = Some(Messages::prepare(&self.socket, parts));
         self
     }
 
