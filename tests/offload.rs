@@ -176,6 +176,7 @@ impl Fate {
         let packet = &mut packets[index];
         let (at, tcp, length) = (packet.at, packet.tcp, packet.bytes.len());
         let headers = (at + if tcp { 20 } else { 8 }).min(length);
+        let field = at + if tcp { 16 } else { 6 };
         match self {
             Self::Lost => drop(packets.remove(index)),
             Self::Twice => {
@@ -201,11 +202,10 @@ impl Fate {
                 *byte = byte.wrapping_add(1);
             }),
             Self::Checksum(true, sum) if packet.bytes[0] >> 4 == 4 && headers >= 12 => put(&mut packet.bytes, 10, sum),
-            Self::Checksum(_, sum) if at > 0 && headers >= at + 8 => {
-                put(&mut packet.bytes, at + if tcp { 16 } else { 6 }, sum);
+            Self::Checksum(_, sum) if at > 0 && headers >= field + 2 => {
+                put(&mut packet.bytes, field, sum);
             }
-            Self::SumsToZero(otherwise) if at > 0 && length >= headers + 2 && headers >= at + 8 => {
-                let field = at + if tcp { 16 } else { 6 };
+            Self::SumsToZero(otherwise) if at > 0 && length >= headers + 2 => {
                 // TCP's options are the first thing behind these headers; what is in them does not matter here.
                 packet.seal_with(|bytes| bytes[headers..headers + 2].fill(0));
                 packet.seal_with(|bytes| bytes.copy_within(field..field + 2, headers));
@@ -219,13 +219,15 @@ impl Fate {
 }
 
 impl Member {
-    /// Changes the packet, and makes it sound again if it is still of the kind that it was.
+    /// Changes the packet, and makes it sound again if its header of TCP or UDP still is where it was.
     fn seal_with(&mut self, change: impl FnOnce(&mut [u8])) {
-        let kind = |bytes: &[u8]| if bytes[0] >> 4 == 6 { 6 } else { bytes[0] };
-        let before = kind(&self.bytes);
         change(&mut self.bytes);
-        if self.at > 0 && self.bytes.len() >= self.at + if self.tcp { 20 } else { 8 } && kind(&self.bytes) == before {
-            seal(&mut self.bytes, self.at, self.tcp);
+        let at = match self.bytes[0] {
+            first if first >> 4 == 6 => 40,
+            first => usize::from(first & 15) * 4,
+        };
+        if self.at == at && at >= 20 && self.bytes.len() >= at + if self.tcp { 20 } else { 8 } {
+            seal(&mut self.bytes, at, self.tcp);
         }
     }
 }
