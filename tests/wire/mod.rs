@@ -1,7 +1,9 @@
 //! Packets of TCP and UDP for the tests of the fast path, and the kernel's side of it: what becomes of a large packet.
 //!
-//! Written from the RFCs and from what the kernel's net/ipv4/tcp_offload.c and udp_offload.c do, and not from src/fast.
+//! But for [`judge`], written from the RFCs and from what the kernel's net/ipv4/tcp_offload.c and udp_offload.c do, and not from src/fast.
 #![allow(dead_code)] // each test uses its own part
+
+pub mod judge;
 
 pub const FIN: u8 = 0x01;
 pub const PSH: u8 = 0x08;
@@ -90,7 +92,7 @@ impl Parts {
         if self.tcp {
             put32(transport, 4, self.sequence);
             put32(transport, 8, self.acknowledgment);
-            transport[12] = (transport.len() / 4 << 4) as u8;
+            transport[12] = (transport.len() * 4) as u8;
             transport[13] = self.flags;
             put(transport, 14, self.window);
             put(transport, 18, self.urgent);

@@ -268,7 +268,7 @@ fn packets_of_another_shape_stay_alone() {
         packet.splice(20..20, [1, 1, 1, 1]);
         seal(packet);
     }
-    fn sealed(packet: &mut Vec<u8>, at: usize, byte: u8) {
+    fn sealed(packet: &mut [u8], at: usize, byte: u8) {
         packet[at] = byte;
         seal(packet);
     }
