@@ -359,3 +359,6 @@ impl Shape {
         right && written && network
     }
 }
+
+#[cfg(test)]
+mod tests;

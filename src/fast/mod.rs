@@ -14,6 +14,8 @@
 //! Nobody but `link` uses it. No packet waits for another: what is handled together had arrived together.
 
 pub mod coalesce;
+#[cfg(test)]
+mod samples;
 pub mod segment;
 pub mod tun;
 pub mod udp;

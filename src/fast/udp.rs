@@ -97,6 +97,7 @@ pub fn runs(places: impl Iterator<Item = Range<usize>>, join: bool, into: &mut V
         match into.last_mut() {
             Some(run)
                 if join
+                    && !run.place.is_empty()
                     && run.place.end == place.start
                     && run.place.len().is_multiple_of(run.size)
                     && (1..=run.size).contains(&place.len())
@@ -107,5 +108,103 @@ pub fn runs(places: impl Iterator<Item = Range<usize>>, join: bool, into: &mut V
             }
             _ => into.push(Datagrams { size: place.len().max(1), place }),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// How many datagrams of which size each run has, for datagrams back to back.
+    fn runs_of(lengths: &[usize]) -> Vec<(usize, usize)> {
+        let mut end = 0;
+        let places: Vec<_> = lengths
+            .iter()
+            .map(|length| {
+                end += length;
+                end - length..end
+            })
+            .collect();
+        runs_at(&places)
+    }
+
+    /// The same, wherever they are. Cut as the kernel cuts, each run gives back its datagrams.
+    #[track_caller]
+    fn runs_at(places: &[Range<usize>]) -> Vec<(usize, usize)> {
+        let mut joined = Vec::new();
+        runs(std::iter::once(0..1), true, &mut joined);
+        runs(places.iter().cloned(), true, &mut joined);
+        let pieces = |run: &Datagrams| {
+            let (place, size) = (run.place.clone(), run.size);
+            (0..run.count()).map(move |at| place.start + at * size..place.end.min(place.start + (at + 1) * size))
+        };
+        assert_eq!(joined.iter().flat_map(pieces).collect::<Vec<_>>(), places);
+        joined.iter().map(|run| (run.count(), run.size)).collect()
+    }
+
+    #[test]
+    fn datagrams_of_one_size_are_one_run() {
+        assert_eq!(runs_of(&[100, 100, 100]), [(3, 100)]);
+        assert_eq!(runs_of(&[1, 1]), [(2, 1)]);
+        assert_eq!(runs_of(&[100]), [(1, 100)]);
+        assert_eq!(runs_of(&[]), []);
+    }
+
+    #[test]
+    fn a_shorter_datagram_ends_its_run() {
+        assert_eq!(runs_of(&[100, 100, 1, 1, 1]), [(3, 100), (2, 1)]);
+        assert_eq!(runs_of(&[100, 50, 50]), [(2, 100), (1, 50)]);
+        assert_eq!(runs_of(&[100, 50, 100, 100]), [(2, 100), (2, 100)]);
+    }
+
+    #[test]
+    fn a_longer_datagram_begins_a_run() {
+        assert_eq!(runs_of(&[100, 101, 101]), [(1, 100), (2, 101)]);
+    }
+
+    #[test]
+    fn an_empty_datagram_stays_alone() {
+        assert_eq!(runs_of(&[0, 0, 1, 1, 0, 1]), [(1, 1), (1, 1), (2, 1), (1, 1), (1, 1)]);
+        assert_eq!(runs_of(&[100, 0, 100]), [(1, 100), (1, 1), (1, 100)]);
+    }
+
+    #[test]
+    fn datagrams_that_do_not_lie_back_to_back_stay_apart() {
+        assert_eq!(runs_at(&[0..100, 101..201, 201..301]), [(1, 100), (2, 100)]);
+        assert_eq!(runs_at(&[100..200, 0..100]), [(1, 100), (1, 100)]);
+        assert_eq!(runs_at(&[0..100, 0..100]), [(1, 100), (1, 100)]);
+    }
+
+    #[test]
+    fn a_run_is_no_longer_than_the_kernel_sends() {
+        assert_eq!(runs_of(&[100; 130]), [(64, 100), (64, 100), (2, 100)]);
+        assert_eq!(runs_of(&[1; 65]), [(64, 1), (1, 1)]);
+        assert_eq!(runs_of(&[1420; 50]), [(46, 1420), (4, 1420)]);
+        assert_eq!(runs_of(&[32754, 32753, 1]), [(2, 32754), (1, 1)]);
+        assert_eq!(runs_of(&[32754, 32754]), [(1, 32754), (1, 32754)]);
+        assert_eq!(runs_of(&[65507, 1]), [(1, 65507), (1, 1)]);
+        assert_eq!(runs_of(&[65575, 65575]), [(1, 65575), (1, 65575)]);
+    }
+
+    #[test]
+    fn without_the_kernels_help_each_datagram_is_alone() {
+        let mut alone = Vec::new();
+        runs([0..100, 100..200, 200..200].into_iter(), false, &mut alone);
+        assert_eq!(alone.iter().map(|run| run.place.clone()).collect::<Vec<_>>(), [0..100, 100..200, 200..200]);
+        assert!(alone.iter().all(|run| run.count() == 1));
+    }
+
+    #[test]
+    fn what_was_received_joined_is_taken_apart() {
+        let from = SocketAddr::from(([192, 0, 2, 1], 9));
+        let received = |place, size| {
+            let received = vec![(Datagrams { place, size }, from)];
+            let messages = Messages { gso: true, slots: 1, received, burst: Burst::default() };
+            messages.received().map(|(place, _)| (place.start, place.end)).collect::<Vec<_>>()
+        };
+        assert_eq!(received(10..310, 100), [(10, 110), (110, 210), (210, 310)]);
+        assert_eq!(received(10..211, 100), [(10, 110), (110, 210), (210, 211)]);
+        assert_eq!(received(10..60, 100), [(10, 60)]);
+        assert_eq!(received(10..10, 1), [(10, 10)]);
     }
 }
