@@ -4,13 +4,11 @@ mod common;
 mod fixtures;
 
 use common::{Lab, User, eventually};
-use fixtures::{Running, python};
-
-/// The client's address in the tunnel.
-const CLIENT: &str = "10.1.3.1";
+use fixtures::Running;
+use fixtures::traffic::{CLIENT, has_route, transfer};
 
 /// The bytes of a TCP transfer.
-const TRANSFER: &str = "10000000";
+const TRANSFER: u64 = 10_000_000;
 
 /// Who made an end of the tunnel.
 #[derive(Debug, Clone, Copy)]
@@ -48,31 +46,12 @@ fn add_route(lab: &Lab) {
     lab.sh("useru", "sudo ip route add 10.1.1.0/24 dev tun0").ok();
 }
 
-#[track_caller]
-fn has_route(lab: &Lab) {
-    eventually("the private network is reached through tun0", || {
-        lab.sh("useru", "ip route get 10.1.1.2").ok().stdout.contains("dev tun0")
-    });
-}
-
 /// A ping with this many bytes of payload is answered.
 #[track_caller]
 fn ping(lab: &Lab, host: &str, to: &str, size: u32) {
     let size = size.to_string();
     let done = lab.exec(host, &["ping", "-c", "1", "-W", "5", "-s", &size, to]);
     assert_eq!(done.code, 0, "ping -s {size} {to} from {host}: {done:#?}");
-}
-
-/// Sends ten megabytes over TCP; what arrives must be what was sent.
-#[track_caller]
-fn transfer(lab: &Lab, from: &str, to: &str, address: &str) {
-    let mut receiver = Running::python(lab, to, "tcp_receive.py", &["5001"], "Listening");
-    let mut sender = Running::start(lab, from, &python("tcp_send.py", &[address, "5001", TRANSFER]));
-    sender.wait_for(TRANSFER);
-    let sent = sender.wait().ok().stdout;
-    receiver.wait_for(TRANSFER);
-    let received = receiver.wait().ok().stdout;
-    assert_eq!(received.strip_prefix("Listening\n"), Some(sent.as_str()), "{from} to {to}");
 }
 
 /// Pings of all sizes and TCP, both ways.
@@ -83,8 +62,8 @@ fn carries_everything(lab: &Lab) {
         ping(lab, "userv", CLIENT, size);
         ping(lab, "userw", CLIENT, size);
     }
-    transfer(lab, "useru", "userv", "userv");
-    transfer(lab, "userv", "useru", CLIENT);
+    transfer(lab, "useru", "userv", "userv", TRANSFER);
+    transfer(lab, "userv", "useru", CLIENT, TRANSFER);
 }
 
 fn a_tunnel_carries_everything(user: User, client: Maker, server: Maker) {
