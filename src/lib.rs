@@ -8,11 +8,13 @@
 //! | the testbed | [`lab`], [`demo`] | hosts as namespaces; the handout as a story |
 //! | a step's surroundings | [`lines`], [`counts`], [`logging`], [`upkeep`], [`signals`], [`clock`] | what is printed, counted, logged; what is done beside packets |
 //! | the network | [`tun`], [`interface`], [`link`], [`path`], [`select`], [`net`], [`forwarding`] | the TUN device, batches of packets, the MTU, waiting, addresses and routes |
+//! | the fast path | [`fast`] | behind [`link`]: many packets at a time |
 //! | packets | [`packet`] | pure: validate, describe, answer, refuse, rewrite, cut, reassemble |
 //! | data | [`topology`], [`error`], [`output`] | the lab's network; the one error type; printing |
 //! | the kernel | [`sys`] | the only unsafe code |
 //!
-//! A layer imports from those below it only. `packet` is pure: no descriptor, no clock, no log.
+//! A layer imports from those below it only. `packet` is pure: no descriptor, no clock, no log; so is the arithmetic of
+//! `fast`.
 //!
 //! # One packet's journey
 //! `ping userv` on useru: the kernel's route for 10.1.1.0/24 leads to the TUN device. [`select`] says that it is

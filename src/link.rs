@@ -1,8 +1,9 @@
 //! Batches of IP packets, and the two ends of a tunnel that receive and send them: the TUN device and the UDP socket.
 //!
-//! Every step's loop hands batches from one [`Link`] to another. The links here are the plain ones: one system call
-//! and one packet at a time, so a batch has one packet at most. What a network does to packets is counted here and
-//! survived; an `Err` of a link is the end of the tunnel. No link looks further into a packet than its addresses.
+//! Every step's loop hands batches from one [`Link`] to another. A link carries one packet at a time, one system call
+//! each, as the handout's programs do; or, if it is asked to, many at a time by way of [`crate::fast`]. What a network does
+//! to packets is counted here and survived; an `Err` of a link is the end of the tunnel. No link looks further into a packet
+//! than its addresses.
 
 use std::net::SocketAddr;
 use std::ops::Range;

@@ -86,6 +86,8 @@ pub fn vpn() -> String {
             ("sudo vpnlab vpn --role client", format!("on {}", lab.client)),
             (&format!("sudo vpnlab vpn --role client --server {server}:{port} {}", routes(lab)), "same".into()),
             ("sudo vpnlab vpn --role server --forward", "and switch ip_forward on".into()),
+            ("sudo vpnlab vpn --role client --no-offload", "as slow as the handout's programs in C".into()),
+            ("sudo vpnlab vpn --role client --offload=udp", "only this part of the fast path".into()),
         ],
         &format!(
             "By default the client goes to {server}:{port} with the address {client_address} and {}, and the server has \
