@@ -59,7 +59,8 @@ impl Tun {
     fn prepare(descriptor: OwnedFd, name: String) -> Result<Self> {
         // select(2) may call a descriptor readable that is not; then a read must come back instead of waiting.
         fcntl(&descriptor, FcntlArg::F_SETFL(OFlag::O_NONBLOCK)).context(|| format!("cannot prepare {name}"))?;
-        // A persistent device keeps what its last user set: without headers, nobody could read what it leaves undone.
+        // A persistent device keeps what its last user set, if that was killed: without headers, nobody could read what
+        // the kernel then leaves undone.
         sys::set_tun_offload(descriptor.as_fd(), 0).context(|| format!("cannot prepare {name}"))?;
         info!("Interface name: {name}");
         Ok(Self { descriptor, name })
@@ -85,6 +86,13 @@ impl Tun {
     /// `EINVAL`: it is no IP packet. `EIO`: the interface is down. `EBADFD`: it was deleted.
     pub fn send(&self, packet: &[u8]) -> Result<(), Errno> {
         write(&self.descriptor, packet).map(|_| ())
+    }
+}
+
+impl Drop for Tun {
+    /// Leaves a persistent device as it was found, for programs that know nothing of offloads.
+    fn drop(&mut self) {
+        let _ = sys::set_tun_offload(self.descriptor.as_fd(), 0);
     }
 }
 

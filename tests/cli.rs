@@ -91,8 +91,34 @@ fn an_option_of_the_other_role_is_refused() {
 fn options_that_exclude_each_other_are_refused() {
     assert!(usage_error(&["tun-read", "--no-configure", "--mtu", "1400"]).contains("--no-configure"));
     assert!(usage_error(&["tun-read", "-v", "-q"]).contains("--quiet"));
+    let both = usage_error(&["vpn", "--role", "client", "--no-offload", "--offload=tun"]);
+    assert!(both.contains("--no-offload") && both.contains("--offload <LIST>"), "{both}");
     let routed = ["client", "--server", "127.0.0.1", "--no-configure", "--route", "192.0.2.0/24"];
     assert!(usage_error(&routed).contains("--no-configure"));
+}
+
+#[test]
+fn a_part_of_the_fast_path_that_there_is_not_is_named_and_all_that_there_are() {
+    let fast = |option| usage_error(&["vpn", "--role", "client", "--server", "127.0.0.1", option]);
+    let parts = "[possible values: tun, udp, tso, uso, gso, gro, batch]";
+    for (option, named) in [("--offload=tcp", "'tcp'"), ("--offload=tun,rx", "'rx'"), ("--offload=TUN", "'TUN'")] {
+        let said = fast(option);
+        assert!(said.contains(named) && said.contains("--offload") && said.contains(parts), "{said}");
+    }
+    for option in ["--offload", "--offload=", "--offload=tun,", "--offload=,"] {
+        let said = fast(option);
+        assert!(said.contains("a value is required for '--offload <LIST>'") && said.contains(parts), "{said}");
+    }
+}
+
+#[test]
+fn only_vpn_has_a_fast_path_to_switch_off() {
+    for step in ["tun-read", "tun-ping", "udp-sink", "client", "server"] {
+        for option in ["--no-offload", "--offload=tun"] {
+            let said = usage_error(&[step, option]);
+            assert!(said.contains("unexpected argument") && said.contains("offload"), "{said}");
+        }
+    }
 }
 
 #[test]

@@ -9,8 +9,8 @@ mod fixtures;
 use std::time::{Duration, Instant};
 
 use common::{Lab, User};
-use fixtures::traffic::{CLIENT, Flows, SERVER, has_route, transfer, transfer_within, vpn};
-use fixtures::{Running, compiled};
+use fixtures::traffic::{CLIENT, Flows, SERVER, counter, has_route, transfer, transfer_within, vpn};
+use fixtures::{Running, program};
 
 const MEGABYTE: u64 = 1_000_000;
 
@@ -39,7 +39,7 @@ struct Relayed {
 }
 
 fn start_relay(lab: &Lab, Network { lost, held_every, in_runs }: Network) -> Running<'_> {
-    let words = [compiled("lossy_relay.c"), "9091".into(), "9090".into(), lost.to_string(), held_every.to_string()];
+    let words = [program("lossy_relay.c"), "9091".into(), "9090".into(), lost.to_string(), held_every.to_string()];
     let last = if in_runs { ["4711", "join"] } else { ["4711", ""] };
     let mut relay = Running::start(lab, "server", &[&words[..], &last.map(String::from)].concat());
     relay.wait_for("Ready");
@@ -85,13 +85,6 @@ fn megabytes(now: u64, before_a_release: u64) -> u64 {
     MEGABYTE * if std::env::var_os("VPNLAB_LONG").is_some() { before_a_release } else { now }
 }
 
-/// A counter of an interface.
-#[track_caller]
-fn counter(lab: &Lab, host: &str, name: &str) -> u64 {
-    let count = lab.sh(host, &format!("cat /sys/class/net/{name}")).ok().stdout;
-    count.trim().parse().expect("counters are numbers")
-}
-
 const DEFAULT: &[&str] = &[];
 const PLAIN: &[&str] = &["--no-offload"];
 
@@ -103,7 +96,7 @@ for_each_user! {
             transfer_within(&lab, from, to, address, megabytes(50, 1000), PATIENCE);
         }
         // Large packets were written to the server's device: the fast path was on the way.
-        let written = counter(&lab, "server", "tun0/statistics/rx_packets");
+        let written = counter(&lab, "server", "rx_packets");
         client.interrupt().ok();
         let done = server.interrupt().ok();
         println!("{written} packets written; {}", last_line(&done.stderr));
@@ -149,9 +142,9 @@ for_each_user! {
         let (_client, _server) = vpn(&lab, DEFAULT, DEFAULT);
         for (from, to, address) in [("useru", "userv", "10.1.1.2"), ("userv", "useru", CLIENT)] {
             for sizes in ["random", "equal", "runs", "all"] {
-                let before = counter(&lab, "server", "tun0/statistics/rx_packets");
+                let before = counter(&lab, "server", "rx_packets");
                 Flows { flows: 5, count: 1500, sizes, window: 200 }.arrive(&lab, from, to, address);
-                let written = counter(&lab, "server", "tun0/statistics/rx_packets") - before;
+                let written = counter(&lab, "server", "rx_packets") - before;
                 if sizes == "runs" && to == "userv" {
                     assert!(written < 5 * 1500 / 2, "large packets are written: {written}");
                 }

@@ -5,7 +5,7 @@ mod fixtures;
 
 use common::{Lab, User, eventually};
 use fixtures::Running;
-use fixtures::traffic::{CLIENT, has_route, transfer};
+use fixtures::traffic::{CLIENT, echo_requests, has_route, transfer};
 
 /// The bytes of a TCP transfer.
 const TRANSFER: u64 = 10_000_000;
@@ -103,15 +103,6 @@ fn either_end_can_be_restarted(user: User, client: Maker, server: Maker) {
     let _second_client = vpn_client(&lab, client);
     pings_are_answered_again(&ping, "the client was started again");
     assert!(lab.pings("userv", CLIENT), "the server does not know the new client");
-}
-
-/// The count of echo requests that a host has received whole and undamaged.
-#[track_caller]
-fn echo_requests(lab: &Lab, host: &str) -> u64 {
-    let counters = lab.sh(host, "cat /proc/self/net/snmp").ok().stdout;
-    let lines: Vec<_> = counters.lines().filter(|line| line.starts_with("Icmp: ")).collect();
-    let column = lines[0].split(' ').position(|name| name == "InEchos").expect("the kernel counts echo requests");
-    lines[1].split(' ').nth(column).and_then(|count| count.parse().ok()).expect("counters are numbers")
 }
 
 /// Pings of userv arrive there from the client's address, whatever their size, and no reply finds its way back.

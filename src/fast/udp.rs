@@ -85,8 +85,10 @@ impl Messages {
 
     /// Sends each datagram alone from now on: the network device refuses runs.
     pub fn leave_runs(&mut self) {
-        info!("UDP socket: the network device does not take UDP_SEGMENT; from now on it is off");
-        self.gso = false;
+        // Of several runs sent together, each is refused.
+        if std::mem::take(&mut self.gso) {
+            info!("UDP socket: the network device does not take UDP_SEGMENT; from now on it is off");
+        }
     }
 }
 

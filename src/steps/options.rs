@@ -41,7 +41,7 @@ pub struct TunOptions {
     /// Leave the TUN device as it is created: no address, and down
     #[arg(long, conflicts_with_all = ["addresses", "mtu"])]
     pub no_configure: bool,
-    /// End after N packets
+    /// End after N packets; what vpn received together with the last of them is carried, too
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
     pub count: Option<u64>,
     /// Whether packets come with headers, as the fast path reads and writes them.

@@ -194,7 +194,7 @@ pub fn vpnlab() -> &'static Path {
 }
 
 /// Removes a directory when this test process has ended, however it ends.
-fn remove_at_exit(directory: PathBuf) {
+pub fn remove_at_exit(directory: PathBuf) {
     let script = format!(
         "while kill -0 {} 2>/dev/null; do sleep 0.2; done; rm -rf '{}'",
         std::process::id(),

@@ -1,1 +1,88 @@
-//! To come.
+//! What the kernel lacks or refuses is found out, said, and done without. A library stands between vpnlab and the C
+//! library (no_offload.c), and lets the calls fail as older kernels and other network devices do.
+
+use crate::common::{self, Lab, User};
+use crate::fixtures::traffic::{CLIENT, Flows, Summary, has_route, transfer};
+use crate::fixtures::{Running, library};
+use crate::for_each_user;
+
+const TUN_ON: &str = "tun0: TSO on, USO on";
+const UDP_ON: &str = "UDP socket: UDP_SEGMENT on, UDP_GRO on";
+const LESS: &str = "tun0: this kernel has less than was asked for: Invalid argument";
+const NO_RUNS: &str = "the network device does not take UDP_SEGMENT; from now on it is off";
+const NO_LARGE: &str = "the kernel refuses a large packet; from now on packets are written one by one";
+
+/// An end of the tunnel for whose kernel these things fail.
+#[track_caller]
+fn tunnel<'l>(lab: &'l Lab, host: &str, role: &str, without: &str) -> Running<'l> {
+    let (preload, list) = (format!("LD_PRELOAD={}", library("no_offload.c")), format!("NO_OFFLOAD={without}"));
+    let mut end = Running::start(lab, host, &["env", &preload, &list, "vpnlab", "vpn", "--role", role]);
+    end.wait_until_up();
+    end
+}
+
+/// Both ends do without this: the log says all of `says`, once, and everything is carried all the same.
+fn everything_is_carried_without(user: User, without: &str, says: &[&str]) {
+    let lab = Lab::up_at(user, 4);
+    let (server, client) = (tunnel(&lab, "server", "server", without), tunnel(&lab, "useru", "client", without));
+    has_route(&lab);
+    for (from, to, address) in [("useru", "userv", "10.1.1.2"), ("userv", "useru", CLIENT)] {
+        Flows { flows: 3, count: 300, sizes: "runs", window: 150 }.arrive(&lab, from, to, address);
+        transfer(&lab, from, to, address, 3_000_000);
+    }
+    for (end, name) in [(client, "client"), (server, "server")] {
+        let done = end.interrupt().ok();
+        for said in says {
+            assert_eq!(done.stderr.matches(said).count(), 1, "without {without:?} the {name} says {said:?}: {done:#?}");
+        }
+        for on in [TUN_ON, UDP_ON, LESS, NO_RUNS, NO_LARGE] {
+            assert_eq!(done.stderr.contains(on), says.contains(&on), "without {without:?}, the {name}: {done:#?}");
+        }
+        // The server's kernel may have something to say before there is a client.
+        let early = done.stderr.contains(": 1 no client yet") as u64;
+        assert_eq!(Summary::of(&done).dropped, early, "without {without:?}, the {name}: {done:#?}");
+    }
+}
+
+for_each_user! {
+    fn a_kernel_that_has_everything_is_used_for_everything(user: User) {
+        everything_is_carried_without(user, "", &[TUN_ON, UDP_ON]);
+    }
+
+    fn without_uso(user: User) {
+        everything_is_carried_without(user, "uso", &[LESS, "tun0: TSO on, USO off", UDP_ON]);
+    }
+
+    fn without_any_offload_of_the_tun_device(user: User) {
+        everything_is_carried_without(user, "tso", &[LESS, "tun0: TSO off, USO off", UDP_ON]);
+    }
+
+    fn without_udp_gro(user: User) {
+        everything_is_carried_without(user, "gro", &[TUN_ON, "UDP socket: UDP_SEGMENT on, UDP_GRO off"]);
+    }
+
+    fn without_udp_segment(user: User) {
+        everything_is_carried_without(user, "gso", &[TUN_ON, "UDP socket: UDP_SEGMENT off, UDP_GRO on"]);
+    }
+
+    fn without_anything(user: User) {
+        let says = [LESS, "tun0: TSO off, USO off", "UDP socket: UDP_SEGMENT off, UDP_GRO off"];
+        everything_is_carried_without(user, "tso,gro,gso", &says);
+    }
+
+    fn with_a_network_device_that_refuses_runs(user: User) {
+        everything_is_carried_without(user, "run-eio", &[TUN_ON, UDP_ON, NO_RUNS]);
+    }
+
+    fn over_a_path_that_runs_do_not_fit(user: User) {
+        everything_is_carried_without(user, "run-einval", &[TUN_ON, UDP_ON]);
+    }
+
+    fn with_a_device_to_which_large_udp_packets_cannot_be_written(user: User) {
+        everything_is_carried_without(user, "udp-write", &[TUN_ON, UDP_ON, NO_LARGE]);
+    }
+
+    fn with_a_device_to_which_no_large_packets_can_be_written(user: User) {
+        everything_is_carried_without(user, "udp-write,tcp-write", &[TUN_ON, UDP_ON, NO_LARGE]);
+    }
+}

@@ -9,5 +9,6 @@ mod fixtures;
 mod downgrade;
 mod ending;
 mod mixes;
+mod persistent;
 mod strangers;
 mod survival;

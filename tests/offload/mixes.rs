@@ -13,37 +13,31 @@ const NONE: End = (&["--no-offload"], "", "");
 const BATCH: End = (&["--offload=batch"], "TSO off, USO off", "UDP_SEGMENT off, UDP_GRO off");
 const TUN: End = (&["--offload=tun"], "TSO on, USO on", "UDP_SEGMENT off, UDP_GRO off");
 const UDP: End = (&["--offload=udp"], "TSO off, USO off", "UDP_SEGMENT on, UDP_GRO on");
-const TSO: End = (&["--offload=tso"], "TSO on, USO off", "UDP_SEGMENT off, UDP_GRO off");
-const USO: End = (&["--offload=uso"], "TSO off, USO on", "UDP_SEGMENT off, UDP_GRO off");
-const GSO: End = (&["--offload=gso"], "TSO off, USO off", "UDP_SEGMENT on, UDP_GRO off");
-const GRO: End = (&["--offload=gro"], "TSO off, USO off", "UDP_SEGMENT off, UDP_GRO on");
 const TSO_GRO: End = (&["--offload=tso,gro"], "TSO on, USO off", "UDP_SEGMENT off, UDP_GRO on");
 const USO_GSO: End = (&["--offload=uso", "--offload=gso"], "TSO off, USO on", "UDP_SEGMENT on, UDP_GRO off");
 
-/// A client and a server: each part is on at both ends, at one, at the other, and at none.
-const MIXES: [(End, End); 12] = [
-    (ALL, ALL),
+/// A client and a server: each part is on at both ends, at one, at the other, and at none. Both with all of them are in
+/// `interop` and `integrity`; with all but one, in `downgrade`.
+const MIXES: [(End, End); 8] = [
     (ALL, NONE),
     (NONE, ALL),
     (NONE, NONE),
-    (ALL, BATCH),
     (BATCH, ALL),
     (TUN, UDP),
     (UDP, TUN),
-    (TSO, GSO),
-    (GRO, USO),
     (TSO_GRO, USO_GSO),
     (USO_GSO, TSO_GRO),
 ];
 
-const ENDS: [End; 5] = [ALL, NONE, BATCH, TUN, UDP];
+/// Ours where the other end is a Python program; that with all parts is in `interop`.
+const ENDS: [End; 3] = [NONE, TUN, UDP];
 
 /// Pings, TCP and UDP, of all sizes and in both directions.
 #[track_caller]
 fn carries_everything(lab: &Lab) {
     for (host, to) in [("useru", "10.1.1.2"), ("userv", CLIENT), ("userw", CLIENT)] {
         let ping = format!("ping -n -c1 -W5 -M dont -s $size {to}");
-        lab.sh(host, &format!("for size in 0 1444 1445 20000; do {ping} || exit; done")).ok();
+        lab.sh(host, &format!("for size in 0 1445 20000; do {ping} || exit; done")).ok();
     }
     for (from, to, address) in [("useru", "userv", "10.1.1.2"), ("userw", "useru", CLIENT)] {
         transfer(lab, from, to, address, 2_000_000);
