@@ -319,9 +319,14 @@ impl Program {
     #[track_caller]
     pub fn wait_for(&mut self, text: &str) {
         let started = Instant::now();
+        // What a program has printed is seen a moment later, also after its end.
+        let mut last_alive = started;
         while !self.stdout().contains(text) && !self.stderr().contains(text) {
             let ended = self.child.try_wait().unwrap();
-            if started.elapsed() > PATIENCE || (ended.is_some() && started.elapsed() > Duration::from_secs(2)) {
+            if ended.is_none() {
+                last_alive = Instant::now();
+            }
+            if started.elapsed() > PATIENCE || last_alive.elapsed() > Duration::from_secs(2) {
                 panic!(
                     "{} did not print {text:?} (ended: {ended:?})\nstdout: {}\nstderr: {}",
                     self.shown,

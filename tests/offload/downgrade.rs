@@ -1,7 +1,7 @@
 //! What the kernel lacks or refuses is found out, said, and done without. A library stands between vpnlab and the C
 //! library (no_offload.c), and lets the calls fail as older kernels and other network devices do.
 
-use crate::common::{self, Lab, User};
+use crate::common::{self, Lab};
 use crate::fixtures::traffic::{CLIENT, Flows, Summary, has_route, transfer};
 use crate::fixtures::{Running, library};
 use crate::for_each_user;
@@ -22,13 +22,14 @@ fn tunnel<'l>(lab: &'l Lab, host: &str, role: &str, without: &str) -> Running<'l
 }
 
 /// Both ends do without this: the log says all of `says`, once, and everything is carried all the same.
-fn everything_is_carried_without(user: User, without: &str, says: &[&str]) {
-    let lab = Lab::up_at(user, 4);
-    let (server, client) = (tunnel(&lab, "server", "server", without), tunnel(&lab, "useru", "client", without));
-    has_route(&lab);
+#[track_caller]
+fn everything_is_carried_without(lab: &Lab, without: &str, says: &[&str]) {
+    let (server, client) = (tunnel(lab, "server", "server", without), tunnel(lab, "useru", "client", without));
+    has_route(lab);
+    // Each end reads and writes large packets of both kinds.
     for (from, to, address) in [("useru", "userv", "10.1.1.2"), ("userv", "useru", CLIENT)] {
-        Flows { flows: 3, count: 300, sizes: "runs", window: 150 }.arrive(&lab, from, to, address);
-        transfer(&lab, from, to, address, 3_000_000);
+        Flows { flows: 3, count: 200, sizes: "runs", window: 150 }.arrive(lab, from, to, address);
+        transfer(lab, from, to, address, 1_000_000);
     }
     for (end, name) in [(client, "client"), (server, "server")] {
         let done = end.interrupt().ok();
@@ -45,44 +46,31 @@ fn everything_is_carried_without(user: User, without: &str, says: &[&str]) {
 }
 
 for_each_user! {
-    fn a_kernel_that_has_everything_is_used_for_everything(user: User) {
-        everything_is_carried_without(user, "", &[TUN_ON, UDP_ON]);
-    }
-
-    fn without_uso(user: User) {
-        everything_is_carried_without(user, "uso", &[LESS, "tun0: TSO on, USO off", UDP_ON]);
-    }
-
-    fn without_any_offload_of_the_tun_device(user: User) {
-        everything_is_carried_without(user, "tso", &[LESS, "tun0: TSO off, USO off", UDP_ON]);
-    }
-
-    fn without_udp_gro(user: User) {
-        everything_is_carried_without(user, "gro", &[TUN_ON, "UDP socket: UDP_SEGMENT on, UDP_GRO off"]);
-    }
-
-    fn without_udp_segment(user: User) {
-        everything_is_carried_without(user, "gso", &[TUN_ON, "UDP socket: UDP_SEGMENT off, UDP_GRO on"]);
-    }
-
-    fn without_anything(user: User) {
+    fn what_the_kernel_lacks_from_the_start_is_said_and_done_without(user: User) {
+        let lab = Lab::up_at(user, 4);
+        // The control: a kernel that has everything is used for everything.
+        everything_is_carried_without(&lab, "", &[TUN_ON, UDP_ON]);
+        everything_is_carried_without(&lab, "uso", &[LESS, "tun0: TSO on, USO off", UDP_ON]);
+        everything_is_carried_without(&lab, "tso", &[LESS, "tun0: TSO off, USO off", UDP_ON]);
+        everything_is_carried_without(&lab, "gro", &[TUN_ON, "UDP socket: UDP_SEGMENT on, UDP_GRO off"]);
+        everything_is_carried_without(&lab, "gso", &[TUN_ON, "UDP socket: UDP_SEGMENT off, UDP_GRO on"]);
         let says = [LESS, "tun0: TSO off, USO off", "UDP socket: UDP_SEGMENT off, UDP_GRO off"];
-        everything_is_carried_without(user, "tso,gro,gso", &says);
+        everything_is_carried_without(&lab, "tso,gro,gso", &says);
     }
 
-    fn with_a_network_device_that_refuses_runs(user: User) {
-        everything_is_carried_without(user, "run-eio", &[TUN_ON, UDP_ON, NO_RUNS]);
+    fn a_network_device_that_refuses_runs_gets_single_datagrams(user: User) {
+        let lab = Lab::up_at(user, 4);
+        everything_is_carried_without(&lab, "run-eio", &[TUN_ON, UDP_ON, NO_RUNS]);
     }
 
-    fn over_a_path_that_runs_do_not_fit(user: User) {
-        everything_is_carried_without(user, "run-einval", &[TUN_ON, UDP_ON]);
+    fn runs_that_do_not_fit_the_path_are_sent_as_single_datagrams(user: User) {
+        let lab = Lab::up_at(user, 4);
+        everything_is_carried_without(&lab, "run-einval", &[TUN_ON, UDP_ON]);
     }
 
-    fn with_a_device_to_which_large_udp_packets_cannot_be_written(user: User) {
-        everything_is_carried_without(user, "udp-write", &[TUN_ON, UDP_ON, NO_LARGE]);
-    }
-
-    fn with_a_device_to_which_no_large_packets_can_be_written(user: User) {
-        everything_is_carried_without(user, "udp-write,tcp-write", &[TUN_ON, UDP_ON, NO_LARGE]);
+    fn a_device_that_refuses_large_packets_gets_single_ones(user: User) {
+        let lab = Lab::up_at(user, 4);
+        everything_is_carried_without(&lab, "udp-write", &[TUN_ON, UDP_ON, NO_LARGE]);
+        everything_is_carried_without(&lab, "udp-write,tcp-write", &[TUN_ON, UDP_ON, NO_LARGE]);
     }
 }
