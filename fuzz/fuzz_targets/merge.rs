@@ -48,7 +48,7 @@ fuzz_target!(|bytes: &[u8]| {
     let mut script = Script(bytes);
     let mut coalescer = Coalescer::new(script.byte() % 8 > 0);
     let (mut flows, mut packets) = (flows(), Vec::new());
-    while !script.0.is_empty() && packets.len() < 200 {
+    while !script.0.is_empty() && packets.len() < 100 {
         let (what, how) = (script.byte(), script.byte());
         if how >= 0xf8 {
             // Any bytes at all.
@@ -58,8 +58,12 @@ fuzz_target!(|bytes: &[u8]| {
             continue;
         }
         let flow = &mut flows[usize::from(what & 7)];
-        let length = usize::from(if how & 1 == 0 { [100, 1, 2, 1400][usize::from(what >> 3 & 3)] } else { script.number() });
-        flow.payload = noise(u64::from(what >> 5), length.min(65535 - flow.headers()));
+        let length = usize::from(if how & 1 == 0 {
+            [100, 1, 2, 1400][usize::from(what >> 3 & 3)]
+        } else {
+            script.number() % 4096
+        });
+        flow.payload = noise(u64::from(what >> 5), length);
         flow.flags = if how & 2 == 0 { ACK } else { ACK | PSH };
         let mut packet = flow.packet();
         flow.identification = flow.identification.wrapping_add(1);

@@ -39,7 +39,7 @@ fn cut(large: &[u8]) -> Vec<u8> {
 /// Changes of the second of three packets.
 type Changes<'c> = [(&'c str, &'c [Kind], fn(&mut Vec<u8>, Kind))];
 
-/// Each change keeps the second packet from both others, and is undone for the next.
+/// Each change keeps the second packet from both others.
 #[track_caller]
 fn keep_apart(changes: &Changes<'_>, sealed: bool) {
     for (what, kinds, change) in changes {
@@ -129,6 +129,17 @@ fn headers_that_differ_keep_packets_apart() {
         ],
         true,
     );
+}
+
+#[test]
+fn a_header_may_be_longer_than_the_whole_packet_before() {
+    for kind in [TcpV4, TcpV6] {
+        let mut packets = kind.stream(&[1, 1]);
+        packets[1][kind.transport() + 12] = 0xf0;
+        packets[1].splice(kind.payload()..kind.payload(), [1; 28]);
+        seal(&mut packets[1]);
+        assert_eq!(merged(&packets), [[0], [1]], "{kind:?}");
+    }
 }
 
 #[test]
@@ -272,31 +283,37 @@ fn packets_of_another_shape_stay_alone() {
         packet[at] = byte;
         seal(packet);
     }
-    keep_apart(
-        &[
-            ("IPv4 options", V4, optional),
-            ("IPv6 extension header", V6, extended),
-            ("the first fragment", V4, |packet, _| sealed(packet, 6, 0x20)),
-            ("a later fragment", V4, |packet, _| sealed(packet, 7, 0x10)),
-            ("a far fragment", V4, |packet, _| sealed(packet, 6, 0x10)),
-            ("another protocol", V4, |packet, _| sealed(packet, 9, 47)),
-            ("another protocol", V6, |packet, _| sealed(packet, 6, 58)),
-            ("bytes behind it", &ALL, |packet, _| packet.push(0)),
-            ("cut off", &ALL, |packet, _| packet.truncate(packet.len() - 1)),
-            ("cut off in the header", &ALL, |packet, kind| packet.truncate(kind.payload() - 1)),
-            ("cut off in IP's header", &ALL, |packet, _| packet.truncate(9)),
-            ("nothing of it", &ALL, |packet, _| packet.clear()),
-            ("another version", &ALL, |packet, _| packet[0] ^= 0x10),
-            ("too short a header", TCP_ONLY, |packet, kind| {
-                sealed(packet, kind.transport() + 12, 0x40);
-            }),
-            ("too long a header", TCP_ONLY, |packet, kind| {
-                packet.truncate(kind.payload());
-                sealed(packet, kind.transport() + 12, 0xf0);
-            }),
-        ],
-        false,
-    );
+    let shapes: &Changes<'_> = &[
+        ("IPv4 options", V4, optional),
+        ("IPv6 extension header", V6, extended),
+        ("the first fragment", V4, |packet, _| sealed(packet, 6, 0x20)),
+        ("a later fragment", V4, |packet, _| sealed(packet, 7, 0x10)),
+        ("a far fragment", V4, |packet, _| sealed(packet, 6, 0x10)),
+        ("another protocol", V4, |packet, _| sealed(packet, 9, 47)),
+        ("another protocol", V6, |packet, _| sealed(packet, 6, 58)),
+        ("bytes behind it", &ALL, |packet, _| packet.push(0)),
+        ("cut off", &ALL, |packet, _| packet.truncate(packet.len() - 1)),
+        ("cut off in the header", &ALL, |packet, kind| packet.truncate(kind.payload() - 1)),
+        ("cut off in IP's header", &ALL, |packet, _| packet.truncate(9)),
+        ("nothing of it", &ALL, |packet, _| packet.clear()),
+        ("another version", &ALL, |packet, _| packet[0] ^= 0x10),
+        ("too short a header", TCP_ONLY, |packet, kind| {
+            sealed(packet, kind.transport() + 12, 0x40);
+        }),
+        ("too long a header", TCP_ONLY, |packet, kind| {
+            packet.truncate(kind.payload());
+            sealed(packet, kind.transport() + 12, 0xf0);
+        }),
+    ];
+    keep_apart(shapes, false);
+    // Nor do they keep each other company.
+    for (what, kinds, change) in shapes {
+        for kind in *kinds {
+            let mut packets = kind.stream(&[100; 3]);
+            packets.iter_mut().for_each(|packet| change(packet, *kind));
+            assert_eq!(merged(&packets), [[0], [1], [2]], "{what}, {kind:?}");
+        }
+    }
 }
 
 #[test]
