@@ -13,7 +13,7 @@
 //! | data | [`topology`], [`error`], [`output`] | the lab's network; the one error type; printing |
 //! | the kernel | [`sys`] | the only unsafe code |
 //!
-//! A layer imports from those below it only. `packet` is pure: no descriptor, no clock, no log; so is the arithmetic of
+//! A layer imports from those below it only (`fast` also the `Batch` of `link`, which is its front). `packet` is pure: no descriptor, no clock, no log; so is the arithmetic of
 //! `fast`.
 //!
 //! # One packet's journey

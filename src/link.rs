@@ -2,8 +2,7 @@
 //!
 //! Every step's loop hands batches from one [`Link`] to another. A link carries one packet at a time, one system call
 //! each, as the handout's programs do; or, if it is asked to, many at a time by way of [`crate::fast`]. What a network does
-//! to packets is counted here and survived; an `Err` of a link is the end of the tunnel. No link looks further into a packet
-//! than its addresses.
+//! to packets is counted here and survived; an `Err` of a link is the end of the tunnel.
 
 use std::net::SocketAddr;
 use std::ops::Range;

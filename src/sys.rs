@@ -1,4 +1,6 @@
-//! The only unsafe code: system calls that the well-kept crates do not wrap, a SAFETY line per block.
+//! The only unsafe code, a SAFETY line per block: system calls that the well-kept crates do not wrap, or wrap with traps
+//! (nix's sendmmsg shares control messages among all messages, its recvmmsg does not give back their room); and the one
+//! way to wider vectors.
 #![allow(unsafe_code)]
 
 use std::io::{self, IoSliceMut};
@@ -201,6 +203,12 @@ impl Datagrams {
     pub fn count(&self) -> usize {
         self.place.len().div_ceil(self.size).max(1)
     }
+
+    /// Where each datagram is, in order; an empty one is one, too.
+    pub fn each(&self) -> impl Iterator<Item = Range<usize>> + use<> {
+        let (Range { start, end }, size) = (self.place.clone(), self.size);
+        (0..self.count()).map(move |index| start + index * size..end.min(start + (index + 1) * size))
+    }
 }
 
 /// The most messages that one call of [`send_datagrams`] handles.
@@ -253,7 +261,7 @@ pub fn send_datagrams(
             }
         }
     }
-    // SAFETY: the headers point to what outlives the call, and the kernel only reads from it.
+    // SAFETY: the headers point to what outlives the call; the kernel reads that, and writes to their `msg_len`.
     match unsafe { libc::sendmmsg(socket.as_raw_fd(), headers.as_mut_ptr(), count as u32, 0) } {
         sent @ 1.. => Ok(sent as usize),
         _ => Err(io::Error::last_os_error()),

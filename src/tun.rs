@@ -71,7 +71,8 @@ impl Tun {
         &self.name
     }
 
-    /// Reads one packet that the kernel sent through the interface; what `buf` has no room for is cut off.
+    /// Reads one packet that the kernel sent through the interface; what `buf` has no room for is cut off. Its header comes
+    /// first, if the device was opened with headers.
     ///
     /// # Errors
     /// `EAGAIN`: there is none. `EBADFD`: the interface was deleted.
@@ -80,7 +81,8 @@ impl Tun {
         Ok(&mut buf[..length])
     }
 
-    /// Writes one packet, which arrives in the kernel through the interface.
+    /// Writes one packet, which arrives in the kernel through the interface. Its header comes first, if the device was
+    /// opened with headers.
     ///
     /// # Errors
     /// `EINVAL`: it is no IP packet. `EIO`: the interface is down. `EBADFD`: it was deleted.
@@ -90,7 +92,7 @@ impl Tun {
 }
 
 impl Drop for Tun {
-    /// Leaves a persistent device as it was found, for programs that know nothing of offloads.
+    /// Leaves a persistent device without offloads, for programs that know nothing of them.
     fn drop(&mut self) {
         let _ = sys::set_tun_offload(self.descriptor.as_fd(), 0);
     }

@@ -65,6 +65,7 @@ const NONE: u16 = u16::MAX;
 /// Groups the packets of a batch. Allocated once, and used again and again.
 #[derive(Debug)]
 pub struct Coalescer {
+    tcp: bool,
     udp: bool,
     groups: Vec<Group>,
     /// For each packet the next one of its group.
@@ -103,7 +104,12 @@ impl Coalescer {
     /// Merges TCP segments, and UDP datagrams if the kernel can take them.
     pub fn new(udp: bool) -> Self {
         let large = vec![0; FRONT + LARGEST];
-        Self { udp, groups: Vec::new(), next: Vec::new(), members: Vec::new(), large, flows: [NONE; FLOWS] }
+        Self { tcp: true, udp, groups: Vec::new(), next: Vec::new(), members: Vec::new(), large, flows: [NONE; FLOWS] }
+    }
+
+    /// Merges TCP segments no longer.
+    pub fn leave_tcp(&mut self) {
+        self.tcp = false;
     }
 
     /// Merges UDP datagrams no longer.
@@ -178,7 +184,7 @@ impl Coalescer {
             return;
         }
         self.flows[slot] = self.groups.len() as u16;
-        let open = shape.can_begin(bytes) && (self.udp || shape.protocol == TCP);
+        let open = shape.can_begin(bytes) && if shape.protocol == TCP { self.tcp } else { self.udp };
         let payload = bytes.len() - usize::from(shape.payload);
         self.groups.push(Group { open, shape, size: payload, payload, ..Group::alone(index) });
     }

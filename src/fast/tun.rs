@@ -61,7 +61,10 @@ impl Packets {
                     }
                     info!("{name}: TSO {}, USO {}", on(has(feature::TSO)), on(has(feature::USO)));
                     let read = vec![0; vnet::LENGTH + LARGEST_PACKET];
-                    let coalescer = Coalescer::new(has(feature::USO));
+                    let mut coalescer = Coalescer::new(has(feature::USO));
+                    if !has(feature::TSO) {
+                        coalescer.leave_tcp();
+                    }
                     return Ok(Self { merge: features != 0, coalescer, burst: Burst::default(), read });
                 }
                 Err(error) => refused = Some(error),
@@ -109,18 +112,27 @@ impl Packets {
         if packets.len() == 1 || !self.merge {
             return packets.iter().try_for_each(|packet| written(packet, write_alone(tun, packet)));
         }
-        let mut refused = false;
+        let mut refused = None;
         self.coalescer.merge(packets.places(), packets.bytes(), |large, members| {
             let result = large.map(|large| tun.send(large));
-            refused |= result == Some(Err(Errno::EINVAL));
+            if result == Some(Err(Errno::EINVAL)) {
+                refused = large.and_then(<[u8]>::first_chunk).map(|header| Header::parse(header).segments);
+            }
             members.iter().map(|index| packets.packet(usize::from(*index))).try_for_each(|packet| match result {
                 Some(result) if result != Err(Errno::EINVAL) => written(packet, result),
                 _ => written(packet, write_alone(tun, packet)),
             })
         })?;
-        if refused {
-            info!("{}: the kernel refuses a large packet; from now on packets are written one by one", tun.name());
-            self.merge = false;
+        if let Some(kind) = refused {
+            let protocol = if kind == Segments::Udp { "UDP" } else { "TCP" };
+            info!(
+                "{}: the kernel refuses a large {protocol} packet; from now on they are written one by one",
+                tun.name()
+            );
+            match kind {
+                Segments::Udp => self.coalescer.leave_udp(),
+                _ => self.coalescer.leave_tcp(),
+            }
         }
         Ok(())
     }

@@ -39,11 +39,16 @@ impl Messages {
         let gro = parts.gro && setsockopt(socket, sockopt::UdpGroSegment, &true).is_ok();
         let gso = parts.gso && getsockopt(socket, sockopt::UdpGsoSegment).is_ok();
         info!("UDP socket: UDP_SEGMENT {}, UDP_GRO {}", on(gso), on(gro));
-        // More than the machine's limits where the rights allow it, else what they allow.
-        let _ =
-            setsockopt(socket, sockopt::RcvBufForce, &BUFFER).or_else(|_| setsockopt(socket, sockopt::RcvBuf, &BUFFER));
-        let _ =
-            setsockopt(socket, sockopt::SndBufForce, &BUFFER).or_else(|_| setsockopt(socket, sockopt::SndBuf, &BUFFER));
+        // The kernel doubles what it is given (socket(7)). More than the machine's limit where the rights allow it, else that;
+        // never less than there is.
+        if getsockopt(socket, sockopt::RcvBuf).is_ok_and(|size| size < 2 * BUFFER) {
+            let _ = setsockopt(socket, sockopt::RcvBufForce, &BUFFER)
+                .or_else(|_| setsockopt(socket, sockopt::RcvBuf, &BUFFER));
+        }
+        if getsockopt(socket, sockopt::SndBuf).is_ok_and(|size| size < 2 * BUFFER) {
+            let _ = setsockopt(socket, sockopt::SndBufForce, &BUFFER)
+                .or_else(|_| setsockopt(socket, sockopt::SndBuf, &BUFFER));
+        }
         let slots = if gro { JOINED } else { SINGLE };
         Self { gso, slots, received: Vec::with_capacity(slots), burst: Burst::default() }
     }
@@ -53,11 +58,12 @@ impl Messages {
         self.slots * SLOT
     }
 
-    /// Receives what is there into the batch's buffer, where [`Messages::received`] tells it.
+    /// Receives what is there into the buffer of an empty batch, where [`Messages::received`] tells it.
     ///
     /// # Errors
     /// `EAGAIN`: there is nothing. Others are those of the socket.
     pub fn recv(&mut self, socket: &UdpSocket, into: &mut Batch) -> io::Result<()> {
+        debug_assert!(into.is_empty());
         let (room, received) = (&mut into.room_for(self.slots * SLOT)[..self.slots * SLOT], &mut self.received);
         let result = match self.slots {
             _ if !self.burst.asks_for_more() => sys::receive_datagrams::<1>(socket.as_fd(), room, SLOT, received),
@@ -70,12 +76,7 @@ impl Messages {
 
     /// What was received by the last call, in its order, each message in pieces as they were sent.
     pub fn received(&self) -> impl Iterator<Item = (Range<usize>, SocketAddr)> {
-        self.received.iter().flat_map(|(message, from)| {
-            let Range { start, end } = message.place;
-            let size = message.size.max(1);
-            // An empty datagram is one, too.
-            (start..end.max(start + 1)).step_by(size).map(move |at| (at..end.min(at + size), *from))
-        })
+        self.received.iter().flat_map(|(message, from)| message.each().map(|place| (place, *from)))
     }
 
     /// Whether datagrams of one size are sent in runs.

@@ -1,4 +1,4 @@
-//! The plain link to a TUN device: one read or write per packet.
+//! The link to a TUN device: one read or write per packet, or those of [`crate::fast::tun`].
 
 use std::net::IpAddr;
 use std::os::fd::{AsFd, BorrowedFd};

@@ -1,4 +1,5 @@
-//! The plain link to the network: a UDP socket, one datagram per packet and one system call per datagram.
+//! The link to the network: a UDP socket, one datagram per packet. Here is who may send, what is counted and what is
+//! survived; reading and writing is one system call per datagram, or that of [`crate::fast::udp`].
 
 use std::io::{self, ErrorKind, IoSliceMut};
 use std::net::{IpAddr, SocketAddr, UdpSocket};
@@ -172,11 +173,12 @@ impl UdpLink {
         let mut messages = std::mem::take(&mut self.runs);
         runs(places.filter(|place| !self.is_loop(&packets.bytes()[place.clone()], peer)), join, &mut messages);
         let to = SockaddrStorage::from(peer);
-        let mut rest = &messages[..];
+        let (mut rest, mut patient) = (&messages[..], true);
         while let [first, ..] = rest {
             let mut sent = sys::send_datagrams(self.socket.as_fd(), &to, packets.bytes(), rest);
-            if is(&sent, Errno::EAGAIN) {
-                self.wait_for_room();
+            if is(&sent, Errno::EAGAIN) && patient {
+                // Once in a batch: what is stuck is not to keep the loop from everything else.
+                patient = self.wait_for_room();
                 sent = sys::send_datagrams(self.socket.as_fd(), &to, packets.bytes(), rest);
             }
             let done = match sent {
@@ -195,16 +197,21 @@ impl UdpLink {
         Ok(())
     }
 
-    /// Sends the datagrams of a run that was refused one by one, which tells why, and works if the run was the reason.
+    /// Sends the datagrams of a run that was refused one by one, which tells why, and works if the run was the reason. A
+    /// full queue has dropped the run, and would drop them, too.
     fn send_alone(&mut self, run: &Datagrams, bytes: &[u8], peer: SocketAddr, error: &io::Error) -> Result<()> {
         match (error.raw_os_error().map(Errno::from_raw), &mut self.many) {
+            (Some(full @ (Errno::EAGAIN | Errno::ENOBUFS | Errno::ENOMEM)), _) => {
+                (0..run.count()).for_each(|_| self.count_loss(full));
+                return Ok(());
+            }
             // udp(7) has no word on it: a device that cannot make checksums refuses runs (net/ipv4/udp.c).
             (Some(Errno::EIO), Some(many)) if run.count() > 1 => many.leave_runs(),
             // The kernel cuts single datagrams for a smaller path, but not runs; older ones say `EINVAL`.
             (Some(Errno::EMSGSIZE | Errno::EINVAL), _) => self.path.doubt(),
             _ => {}
         }
-        bytes[run.place.clone()].chunks(run.size).try_for_each(|packet| self.send_packet(packet, peer))
+        run.each().try_for_each(|place| self.send_packet(&bytes[place], peer))
     }
 
     /// Whether the packet is one of the tunnel's own datagrams; then it is counted.
@@ -288,9 +295,10 @@ impl UdpLink {
         heard
     }
 
-    /// Waits as a blocking socket would, but not for ever: an interface that is stuck must not stop Ctrl-C.
-    fn wait_for_room(&self) {
-        let _ = poll(&mut [PollFd::new(self.socket.as_fd(), PollFlags::POLLOUT)], PATIENCE);
+    /// Waits as a blocking socket would, but not for ever: an interface that is stuck must not stop Ctrl-C. Returns
+    /// whether there is room.
+    fn wait_for_room(&self) -> bool {
+        poll(&mut [PollFd::new(self.socket.as_fd(), PollFlags::POLLOUT)], PATIENCE).is_ok_and(|ready| ready > 0)
     }
 }
 
