@@ -143,6 +143,20 @@ fn a_header_may_be_longer_than_the_whole_packet_before() {
 }
 
 #[test]
+fn a_header_shorter_than_tcp_has_keeps_packets_apart() {
+    for kind in [TcpV4, TcpV6] {
+        // What such a header would leave as payload is counted right.
+        let packets: Vec<_> = (0..3).map(|number| short(kind.packet(number, number * 116, &[7; 100]), kind)).collect();
+        assert_eq!(merged(&packets), [[0], [1], [2]], "{kind:?}");
+    }
+    fn short(mut packet: Vec<u8>, kind: Kind) -> Vec<u8> {
+        packet[kind.transport() + 12] = 0x40;
+        seal(&mut packet);
+        packet
+    }
+}
+
+#[test]
 fn identifications_that_do_not_count_up_keep_packets_apart() {
     keep_apart(
         &[
