@@ -16,10 +16,8 @@ use rtnetlink::{IpVersion, LinkMessageBuilder, LinkUnspec, RouteMessageBuilder};
 
 use crate::error::{Context, Error, Result};
 use crate::lab::build::{Networks, WIRES_GROUP};
-use crate::lab::{namespace, reject, sysctl};
+use crate::lab::{flush, namespace, reject, sysctl};
 use crate::net::{self, Net};
-
-mod flush;
 
 /// Takes everything out of a lab's namespaces.
 pub fn clear(networks: &Networks) -> Result<()> {
@@ -27,6 +25,7 @@ pub fn clear(networks: &Networks) -> Result<()> {
     let fresh = Fresh::observe()?;
     for network in &networks.hosts {
         namespace::inside(network, || {
+            flush::connections()?;
             let net = Net::open(Level::Debug)?;
             delete_links(&net)?;
             empty_loopback(&net)?;
