@@ -17,6 +17,7 @@ use netlink_sys::{Socket, SocketAddr};
 use nix::libc;
 
 use crate::error::{Context, Error, Result};
+use crate::memory;
 use crate::net::{Net, Route};
 use crate::packet::{SMALLEST_MTU_V4, SMALLEST_MTU_V6};
 use crate::path::{ETHERNET_MTU, Path};
@@ -60,6 +61,7 @@ impl Interface {
     /// # Errors
     /// The kernel refuses a change: no rights, an address or a route that exists, IPv6 switched off.
     pub fn configure(name: &str, settings: Option<Settings>) -> Result<Self> {
+        memory::release();
         let net = Net::open(Level::Info)?;
         let index = net.index(name)?;
         let mut interface = Self { name: name.into(), index, up: false, settings, path: None, net, changes: watch()? };

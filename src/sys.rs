@@ -114,6 +114,49 @@ fn close_range(first: u32, last: u32) -> io::Result<()> {
     }
 }
 
+/// Gives what this program has freed back to the kernel (malloc_trim(3)), where the C library can.
+pub fn release_heap() {
+    #[cfg(target_env = "gnu")]
+    // SAFETY: the call takes a number, and touches no memory that is in use.
+    unsafe {
+        libc::malloc_trim(0)
+    };
+}
+
+/// Drops from this process's memory the segments of the program and of its libraries that nobody can write to: code and
+/// constants. They are mapped from files, and are read again from there, a page at a time, when they are used.
+pub fn release_code() {
+    // SAFETY: the callback is of the type that dl_iterate_phdr(3) wants, and gets nothing of ours.
+    unsafe { libc::dl_iterate_phdr(Some(release_segments), std::ptr::null_mut()) };
+}
+
+/// Does for one loaded object what [`release_code`] does for all.
+///
+/// # Safety
+/// Called by dl_iterate_phdr(3).
+unsafe extern "C" fn release_segments(
+    object: *mut libc::dl_phdr_info,
+    _size: libc::size_t,
+    _data: *mut libc::c_void,
+) -> libc::c_int {
+    // SAFETY: dl_iterate_phdr lends a valid object with so many program headers for the time of this call.
+    let (base, headers) = unsafe {
+        let object = &*object;
+        (object.dlpi_addr as usize, std::slice::from_raw_parts(object.dlpi_phdr, object.dlpi_phnum.into()))
+    };
+    // SAFETY: sysconf(3) takes a number.
+    let page = unsafe { libc::sysconf(libc::_SC_PAGESIZE) } as usize;
+    for segment in headers.iter().filter(|header| header.p_type == libc::PT_LOAD && header.p_flags & libc::PF_W == 0) {
+        let start = base + segment.p_vaddr as usize;
+        let end = start + segment.p_memsz as usize;
+        let start = start - start % page;
+        // SAFETY: a segment has its pages for itself. Those of one that cannot be written to are the file's still, but for a
+        // debugger's breakpoints, so dropping them (madvise(2)) changes no byte that anybody reads.
+        unsafe { libc::madvise(start as *mut libc::c_void, end - start, libc::MADV_DONTNEED) };
+    }
+    0
+}
+
 /// Ignores a signal from now on (signal(7)).
 pub fn ignore(signal: Signal) -> io::Result<()> {
     // SAFETY: SIG_IGN runs no code of ours.
