@@ -3,12 +3,12 @@
 use std::process::ExitCode;
 
 use clap::error::ErrorKind;
-use clap::{Parser, Subcommand};
+use clap::{CommandFactory, FromArgMatches, Parser, Subcommand};
 
 use crate::error::{Error, Exit, Result};
 use crate::logging::{self, LogArgs};
 use crate::steps::{client, examples, server, tun_ping, tun_read, udp_sink, vpn};
-use crate::{demo, lab};
+use crate::{demo, lab, memory};
 
 /// Build an IP tunnel step by step, in a lab of its own.
 #[derive(Debug, Parser)]
@@ -65,7 +65,10 @@ impl Cli {
     /// # Errors
     /// The exit code of a program that has nothing more to do.
     pub fn from_arguments() -> Result<Self, ExitCode> {
-        Self::try_parse().map_err(|error| match error.kind() {
+        let command = Self::command();
+        memory::release();
+        let parsed = command.try_get_matches().and_then(|mut matches| Self::from_arg_matches_mut(&mut matches));
+        parsed.map_err(|error| match error.kind() {
             ErrorKind::DisplayHelp | ErrorKind::DisplayVersion => {
                 let _ = error.print();
                 ExitCode::SUCCESS

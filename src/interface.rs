@@ -12,14 +12,12 @@ use std::rc::Rc;
 
 use ipnet::IpNet;
 use log::{Level, info, warn};
-use netlink_packet_core::{NetlinkMessage, NetlinkPayload};
-use netlink_packet_route::RouteNetlinkMessage;
-use netlink_packet_route::link::LinkFlags;
 use netlink_sys::protocols::NETLINK_ROUTE;
 use netlink_sys::{Socket, SocketAddr};
 use nix::libc;
 
 use crate::error::{Context, Error, Result};
+use crate::memory;
 use crate::net::{Net, Route};
 use crate::packet::{SMALLEST_MTU_V4, SMALLEST_MTU_V6};
 use crate::path::{ETHERNET_MTU, Path};
@@ -63,6 +61,7 @@ impl Interface {
     /// # Errors
     /// The kernel refuses a change: no rights, an address or a route that exists, IPv6 switched off.
     pub fn configure(name: &str, settings: Option<Settings>) -> Result<Self> {
+        memory::release();
         let net = Net::open(Level::Info)?;
         let index = net.index(name)?;
         let mut interface = Self { name: name.into(), index, up: false, settings, path: None, net, changes: watch()? };
@@ -112,7 +111,7 @@ impl Interface {
     pub fn restore(&mut self) -> Result<()> {
         loop {
             match receive(&self.changes) {
-                Ok(message) => self.follow(&message),
+                Ok(change) => self.follow(change),
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(()),
                 // More changes than the socket holds (netlink(7)): look at the result instead.
                 Err(error) if error.raw_os_error() == Some(libc::ENOBUFS) => {
@@ -129,7 +128,7 @@ impl Interface {
         for address in &settings.addresses {
             self.net.add_address(&self.name, *address).map_err(|error| explain_address(error, *address))?;
         }
-        if self.net.link(&self.name)?.is_some_and(|link| link.mtu != settings.mtu) {
+        if self.net.mtu(&self.name)? != settings.mtu {
             self.net.set_mtu(&self.name, settings.mtu)?;
         }
         self.net.set_up(&self.name)?;
@@ -170,17 +169,15 @@ impl Interface {
     }
 
     fn is_up(&self) -> Result<bool> {
-        Ok(self.net.link(&self.name)?.is_some_and(|link| link.up))
+        self.net.is_up(&self.name)
     }
 
-    /// Follows one message of the kernel's: only whether our interface is up matters.
-    fn follow(&mut self, message: &NetlinkMessage<RouteNetlinkMessage>) {
-        match &message.payload {
-            NetlinkPayload::InnerMessage(RouteNetlinkMessage::NewLink(link)) if link.header.index == self.index => {
-                self.came(link.header.flags.contains(LinkFlags::Up));
-            }
+    /// Follows one change: only whether our interface is up matters.
+    fn follow(&mut self, change: Change) {
+        match change {
+            Change::Is { index, up } if index == self.index => self.came(up),
             // Deleted, and then reading it fails; or moved to another namespace, and then it works on there.
-            NetlinkPayload::InnerMessage(RouteNetlinkMessage::DelLink(link)) if link.header.index == self.index => {
+            Change::Left { index } if index == self.index => {
                 info!("{} has left this network namespace", self.name);
                 self.settings = None;
             }
@@ -232,12 +229,36 @@ fn watch() -> Result<Socket> {
     Ok(socket)
 }
 
-/// Reads one message; the kernel sends each as a datagram of its own. One that does not parse says nothing.
-fn receive(changes: &Socket) -> io::Result<NetlinkMessage<RouteNetlinkMessage>> {
+/// What the kernel says about an interface, as far as it matters here.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Change {
+    /// It is there, new or changed; and whether it is up.
+    Is { index: u32, up: bool },
+    /// It is no longer in this network namespace.
+    Left { index: u32 },
+}
+
+impl Change {
+    /// Reads the two headers in front of everything else that the kernel tells, `struct nlmsghdr` and `struct ifinfomsg`
+    /// (netlink(7), rtnetlink(7)); `None` where the message is about something else.
+    fn parse(message: &[u8]) -> Option<Self> {
+        let kind = u16::from_ne_bytes(*message.get(4..)?.first_chunk()?);
+        let index = u32::from_ne_bytes(*message.get(20..)?.first_chunk()?);
+        let flags = u32::from_ne_bytes(*message.get(24..)?.first_chunk()?);
+        match kind {
+            libc::RTM_NEWLINK => Some(Self::Is { index, up: flags & libc::IFF_UP as u32 != 0 }),
+            libc::RTM_DELLINK => Some(Self::Left { index }),
+            _ => None,
+        }
+    }
+}
+
+/// Reads one change; the kernel sends each as a datagram of its own.
+fn receive(changes: &Socket) -> io::Result<Change> {
     loop {
         let (datagram, _) = changes.recv_from_full()?;
-        if let Ok(message) = NetlinkMessage::deserialize(&datagram) {
-            return Ok(message);
+        if let Some(change) = Change::parse(&datagram) {
+            return Ok(change);
         }
     }
 }
@@ -263,6 +284,19 @@ mod tests {
     fn settings(addresses: &[&str], routes: &[&str]) -> Settings {
         let parse = |list: &[&str]| list.iter().map(|text| text.parse().unwrap()).collect();
         Settings { addresses: parse(addresses), mtu: 1500, routes: parse(routes) }
+    }
+
+    #[test]
+    fn a_change_is_read_from_its_headers() {
+        let word = |number: u32| number.to_ne_bytes();
+        let kind = |kind: u16| [&kind.to_ne_bytes()[..], &[0, 0]].concat();
+        let message = |number| [&word(32)[..], &kind(number), &[0; 12], &word(7), &word(0x1_1043), &[0; 4]].concat();
+        assert_eq!(Change::parse(&message(libc::RTM_NEWLINK)), Some(Change::Is { index: 7, up: true }));
+        assert_eq!(Change::parse(&message(libc::RTM_DELLINK)), Some(Change::Left { index: 7 }));
+        assert_eq!(Change::parse(&message(libc::RTM_NEWADDR)), None);
+        assert_eq!(Change::parse(&message(libc::RTM_NEWLINK)[..27]), None);
+        let down = [&message(libc::RTM_NEWLINK)[..24], &word(0x1042)].concat();
+        assert_eq!(Change::parse(&down), Some(Change::Is { index: 7, up: false }));
     }
 
     #[test]

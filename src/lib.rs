@@ -6,7 +6,7 @@
 //! | the command line | [`cli`] | one variant and one `Args` per subcommand |
 //! | the handout | [`steps`] | a file per step; steps never import each other |
 //! | the testbed | [`lab`], [`demo`] | hosts as namespaces; the handout as a story |
-//! | a step's surroundings | [`lines`], [`counts`], [`logging`], [`upkeep`], [`signals`], [`clock`] | what is printed, counted, logged; what is done beside packets |
+//! | a step's surroundings | [`lines`], [`counts`], [`logging`], [`upkeep`], [`signals`], [`clock`], [`memory`] | what is printed, counted, logged; what is done beside packets; a small resident size |
 //! | the network | [`tun`], [`interface`], [`link`], [`path`], [`select`], [`net`], [`forwarding`] | the TUN device, batches of packets, the MTU, waiting, addresses and routes |
 //! | the fast path | [`fast`] | behind [`link`]: many packets at a time |
 //! | packets | [`packet`] | pure: validate, describe, answer, refuse, rewrite, cut, reassemble |
@@ -34,6 +34,7 @@ pub mod lab;
 pub mod lines;
 pub mod link;
 pub mod logging;
+pub mod memory;
 pub mod net;
 pub mod output;
 pub mod packet;

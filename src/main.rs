@@ -5,16 +5,18 @@ use std::process::ExitCode;
 use vpnlab::cli::Cli;
 use vpnlab::error::Result;
 use vpnlab::lab::standin;
-use vpnlab::logging;
+use vpnlab::{logging, memory};
 
 fn main() -> ExitCode {
     if let Some(done) = standin::called_as() {
         return finish(done);
     }
+    memory::release();
     let cli = match Cli::from_arguments() {
         Ok(cli) => cli,
         Err(exit) => return exit,
     };
+    memory::release();
     finish(logging::start(&cli.log).and_then(|()| cli.run()))
 }
 

@@ -3,29 +3,32 @@
 //! The steps use it on the namespace they run in; the lab opens one for each host. Every change is logged as the `ip`
 //! command that would do the same, so that the log can be typed. Nothing here knows a topology, and nothing forks.
 
-use std::future::Future;
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::os::fd::AsFd;
 
-use futures_util::TryStreamExt;
 use ipnet::IpNet;
 use log::{Level, log};
-use netlink_packet_route::AddressFamily;
-use netlink_packet_route::address::AddressAttribute;
+use netlink_packet_core::{NLM_F_CREATE, NLM_F_DUMP, NLM_F_EXCL};
+use netlink_packet_route::address::{AddressAttribute, AddressMessage};
 use netlink_packet_route::link::{LinkAttribute, LinkFlags, LinkMessage};
 use netlink_packet_route::route::{
     RouteAddress, RouteAttribute, RouteFlags, RouteMessage, RouteProtocol, RouteScope, RouteType,
 };
+use netlink_packet_route::{AddressFamily, RouteNetlinkMessage};
 use nix::libc;
-use rtnetlink::{AddressMessageBuilder, Handle, LinkUnspec, RouteMessageBuilder};
-use tokio::runtime::Runtime;
+use rtnetlink::{AddressMessageBuilder, LinkUnspec, RouteMessageBuilder};
 
 use crate::error::{Context, Error, Result};
+use crate::sys;
+
+mod socket;
+
+use socket::Rtnetlink;
 
 /// A netlink socket of one network namespace: the one that the calling thread was in at [`Net::open`].
 pub struct Net {
-    runtime: Runtime,
-    handle: Handle,
+    socket: Rtnetlink,
     said: Level,
 }
 
@@ -80,34 +83,42 @@ impl Net {
     /// Opens a netlink socket in the calling thread's network namespace; changes are logged at `said`.
     ///
     /// # Errors
-    /// The kernel refuses a netlink socket or an event loop.
+    /// The kernel refuses a netlink socket.
     pub fn open(said: Level) -> Result<Self> {
-        let opening = || "cannot open a netlink socket".to_string();
-        let runtime = tokio::runtime::Builder::new_current_thread().enable_io().build().context(opening)?;
-        let handle = {
-            let _inside = runtime.enter();
-            let (connection, handle, _) = rtnetlink::new_connection().context(opening)?;
-            runtime.spawn(connection);
-            handle
-        };
-        Ok(Self { runtime, handle, said })
+        Ok(Self { socket: Rtnetlink::open().context(|| "cannot open a netlink socket".into())?, said })
     }
 
-    /// Runs netlink requests to their end. For requests that have no method of their own here.
-    pub fn run<T>(&self, request: impl AsyncFnOnce(&Handle) -> T) -> T {
-        self.runtime.block_on(request(&self.handle))
+    /// Has the kernel create something that is not there yet: a link, an address, a route, a rule.
+    pub fn create(&self, what: RouteNetlinkMessage) -> io::Result<()> {
+        self.socket.ask(what, NLM_F_CREATE | NLM_F_EXCL).map(|_| ())
+    }
+
+    /// Has the kernel change or delete something.
+    pub fn request(&self, what: RouteNetlinkMessage) -> io::Result<()> {
+        self.socket.ask(what, 0).map(|_| ())
+    }
+
+    /// Asks the kernel for a list; `of_kind` takes what is wanted out of each message.
+    pub fn list<T>(
+        &self,
+        what: RouteNetlinkMessage,
+        of_kind: fn(RouteNetlinkMessage) -> Option<T>,
+    ) -> io::Result<Vec<T>> {
+        Ok(self.socket.ask(what, NLM_F_DUMP)?.into_iter().filter_map(of_kind).collect())
     }
 
     /// All interfaces of the namespace, `lo` included.
     pub fn links(&self) -> Result<Vec<Link>> {
-        let links = self.finish(self.handle.link().get().execute().try_collect::<Vec<_>>());
+        let links = self.list(RouteNetlinkMessage::GetLink(LinkMessage::default()), of_link);
         Ok(links.context(|| "cannot list the interfaces".into())?.iter().map(Link::from_message).collect())
     }
 
     /// The interface of this name, if there is one.
     pub fn link(&self, name: &str) -> Result<Option<Link>> {
-        match self.finish(self.handle.link().get().match_name(name).execute().try_next()) {
-            Ok(message) => Ok(message.as_ref().map(Link::from_message)),
+        let mut wanted = LinkMessage::default();
+        wanted.attributes.push(LinkAttribute::IfName(name.into()));
+        match self.socket.ask(RouteNetlinkMessage::GetLink(wanted), 0) {
+            Ok(found) => Ok(found.into_iter().find_map(of_link).as_ref().map(Link::from_message)),
             Err(error) if error.raw_os_error() == Some(libc::ENODEV) => Ok(None),
             Err(error) => Err(Error::failed(format!("cannot look up interface {name}")).because(error)),
         }
@@ -118,28 +129,49 @@ impl Net {
     /// # Errors
     /// There is no interface of this name.
     pub fn index(&self, name: &str) -> Result<u32> {
-        match self.link(name)? {
-            Some(link) => Ok(link.index),
-            None => Err(Error::failed(format!("there is no interface named {name}"))),
+        match sys::interface_index(self.socket.as_fd(), name) {
+            Err(error) if error.raw_os_error() == Some(libc::ENODEV) => {
+                Err(Error::failed(format!("there is no interface named {name}")))
+            }
+            answer => answer.context(|| format!("cannot look up interface {name}")),
         }
+    }
+
+    /// Whether an interface is administratively up; not, if there is none of this name.
+    pub fn is_up(&self, name: &str) -> Result<bool> {
+        match sys::interface_flags(self.socket.as_fd(), name) {
+            Err(error) if error.raw_os_error() == Some(libc::ENODEV) => Ok(false),
+            answer => Ok(answer.context(|| format!("cannot look up interface {name}"))? & libc::IFF_UP != 0),
+        }
+    }
+
+    /// The MTU of an interface in bytes.
+    ///
+    /// # Errors
+    /// There is no interface of this name.
+    pub fn mtu(&self, name: &str) -> Result<u32> {
+        sys::interface_mtu(self.socket.as_fd(), name).context(|| format!("cannot look up the MTU of {name}"))
     }
 
     /// `ip addr add ADDRESS dev LINK`
     pub fn add_address(&self, link: &str, address: IpNet) -> Result<()> {
         let index = self.index(link)?;
-        let mut request = self.handle.address().add(index, address.addr(), address.prefix_len());
-        // rtnetlink adds `brd`, which `ip addr add` does only when told to.
-        request.message_mut().attributes.retain(|attribute| !matches!(attribute, AddressAttribute::Broadcast(_)));
-        self.change(format!("ip addr add {address} dev {link}"), request.execute())
+        let mut message = address_message(index, address);
+        // The builder adds `brd`, which `ip addr add` does only when told to.
+        message.attributes.retain(|attribute| !matches!(attribute, AddressAttribute::Broadcast(_)));
+        let request = self.create(RouteNetlinkMessage::NewAddress(message));
+        self.told(format!("ip addr add {address} dev {link}"), request)
     }
 
     /// The addresses of an interface, in the kernel's order.
     pub fn addresses(&self, link: &str) -> Result<Vec<IpNet>> {
         let index = self.index(link)?;
-        let all =
-            self.finish(self.handle.address().get().set_link_index_filter(index).execute().try_collect::<Vec<_>>());
+        let all = self.list(RouteNetlinkMessage::GetAddress(AddressMessage::default()), |told| match told {
+            RouteNetlinkMessage::NewAddress(message) => Some(message),
+            _ => None,
+        });
         let all = all.context(|| format!("cannot list the addresses of {link}"))?;
-        let address = |message: &netlink_packet_route::address::AddressMessage| {
+        let address = |message: &AddressMessage| {
             // IFA_LOCAL is the address itself where IFA_ADDRESS is the peer's; IPv6 has only the latter (rtnetlink(7)).
             let local = message.attributes.iter().find_map(|attribute| match attribute {
                 AddressAttribute::Local(address) => Some(*address),
@@ -157,46 +189,51 @@ impl Net {
     /// `ip addr del ADDRESS dev LINK`
     pub fn delete_address(&self, link: &str, address: IpNet) -> Result<()> {
         let index = self.index(link)?;
-        let message = match address {
-            IpNet::V4(net) => {
-                AddressMessageBuilder::<Ipv4Addr>::new().index(index).address(net.addr(), net.prefix_len()).build()
-            }
-            IpNet::V6(net) => {
-                AddressMessageBuilder::<Ipv6Addr>::new().index(index).address(net.addr(), net.prefix_len()).build()
-            }
-        };
-        self.change(format!("ip addr del {address} dev {link}"), self.handle.address().del(message).execute())
+        let request = self.request(RouteNetlinkMessage::DelAddress(address_message(index, address)));
+        self.told(format!("ip addr del {address} dev {link}"), request)
+    }
+
+    /// `ip link set ...`
+    pub fn set_link(&self, message: LinkMessage) -> io::Result<()> {
+        self.request(RouteNetlinkMessage::SetLink(message))
     }
 
     /// `ip link set dev LINK up`
     pub fn set_up(&self, link: &str) -> Result<()> {
-        let request = self.handle.link().set(LinkUnspec::new_with_name(link).up().build());
-        self.change(format!("ip link set dev {link} up"), request.execute())
+        let request = self.set_link(LinkUnspec::new_with_name(link).up().build());
+        self.told(format!("ip link set dev {link} up"), request)
     }
 
     /// `ip link set dev LINK mtu MTU`
     pub fn set_mtu(&self, link: &str, mtu: u32) -> Result<()> {
-        let request = self.handle.link().set(LinkUnspec::new_with_name(link).mtu(mtu).build());
-        self.change(format!("ip link set dev {link} mtu {mtu}"), request.execute())
+        let request = self.set_link(LinkUnspec::new_with_name(link).mtu(mtu).build());
+        self.told(format!("ip link set dev {link} mtu {mtu}"), request)
     }
 
     /// `ip link del LINK`
     pub fn delete_link(&self, link: &Link) -> Result<()> {
-        let request = self.handle.link().del(link.index);
-        self.change(format!("ip link del {}", link.name), request.execute())
+        let mut message = LinkMessage::default();
+        message.header.index = link.index;
+        let request = self.request(RouteNetlinkMessage::DelLink(message));
+        self.told(format!("ip link del {}", link.name), request)
     }
 
     /// `ip route add ...`
     pub fn add_route(&self, route: &Route) -> Result<()> {
         let message = self.route_message(route)?;
-        self.change(format!("ip route add {route}"), self.handle.route().add(message).execute())
+        let request = self.create(RouteNetlinkMessage::NewRoute(message));
+        self.told(format!("ip route add {route}"), request)
+    }
+
+    /// The routes that the kernel lists for this message.
+    pub fn all_routes(&self, like: RouteMessage) -> Result<Vec<RouteMessage>> {
+        self.list(RouteNetlinkMessage::GetRoute(like), of_route).context(|| "cannot list the routes".into())
     }
 
     /// The routes of the main table that somebody added: not those that the kernel made for an address.
     pub fn routes(&self) -> Result<Vec<RouteMessage>> {
         const MAIN: u8 = libc::RT_TABLE_MAIN;
-        let request = self.handle.route().get(RouteMessageBuilder::<IpAddr>::new().build());
-        let all = self.finish(request.execute().try_collect::<Vec<_>>()).context(|| "cannot list the routes".into())?;
+        let all = self.all_routes(RouteMessageBuilder::<IpAddr>::new().build())?;
         let added = |route: &RouteMessage| {
             route.header.table == MAIN
                 && route.header.kind == RouteType::Unicast
@@ -207,8 +244,7 @@ impl Net {
 
     /// The networks that routes of the main table lead into an interface, those of its addresses included.
     pub fn networks_through(&self, index: u32) -> Result<Vec<IpNet>> {
-        let request = self.handle.route().get(RouteMessageBuilder::<IpAddr>::new().build());
-        let all = self.finish(request.execute().try_collect::<Vec<_>>()).context(|| "cannot list the routes".into())?;
+        let all = self.all_routes(RouteMessageBuilder::<IpAddr>::new().build())?;
         let through = |route: &&RouteMessage| {
             route.header.table == libc::RT_TABLE_MAIN && route.attributes.contains(&RouteAttribute::Oif(index))
         };
@@ -229,17 +265,16 @@ impl Net {
         }))
     }
 
-    /// Asks for the kernel's choice: RTM_GETROUTE with a destination, which rtnetlink therefore sends without
-    /// NLM_F_DUMP. By default the answer is about the destination alone; with `RTM_F_FIB_MATCH` it is the route itself.
+    /// Asks for the kernel's choice: RTM_GETROUTE with a destination, and without NLM_F_DUMP. By default the answer is about the destination alone; with `RTM_F_FIB_MATCH` it is the route itself.
     fn lookup(&self, destination: IpAddr, flags: RouteFlags) -> Result<Option<RouteMessage>> {
         let asking = || format!("cannot ask for the route to {destination}");
         let prefix = if destination.is_ipv4() { 32 } else { 128 };
         let message = RouteMessageBuilder::<IpAddr>::new().destination_prefix(destination, prefix);
-        let mut request = self.handle.route().get(message.context(asking)?.build());
-        request.message_mut().header.table = 0;
-        request.message_mut().header.flags = flags;
-        match self.finish(request.execute().try_next()) {
-            Ok(found) => Ok(found),
+        let mut message = message.context(asking)?.build();
+        message.header.table = 0;
+        message.header.flags = flags;
+        match self.socket.ask(RouteNetlinkMessage::GetRoute(message), 0) {
+            Ok(found) => Ok(found.into_iter().find_map(of_route)),
             Err(error) => match error.raw_os_error() {
                 // No route; or one whose purpose is to lead nowhere: unreachable, prohibit, blackhole (ip-route(8)).
                 Some(libc::ENETUNREACH | libc::EHOSTUNREACH | libc::EACCES | libc::EINVAL) => Ok(None),
@@ -267,28 +302,41 @@ impl Net {
         Ok(message)
     }
 
-    /// Makes a change, and logs it as the command that would have done it.
-    fn change(&self, command: String, request: impl Future<Output = Result<(), rtnetlink::Error>>) -> Result<()> {
-        self.finish(request).map_err(|error| {
-            let denied = matches!(error.raw_os_error(), Some(libc::EPERM));
+    /// Logs a change as the command that would have made it, or says that this failed.
+    fn told(&self, command: String, change: io::Result<()>) -> Result<()> {
+        change.map_err(|error| {
+            let denied = error.raw_os_error() == Some(libc::EPERM);
             let failed = Error::failed(format!("{command} failed")).because(error);
             if denied { failed.hint(crate::error::RUN_AS_ROOT) } else { failed }
         })?;
         log!(self.said, "{command}");
         Ok(())
     }
+}
 
-    /// Runs a request to its end, and turns netlink's errors into the system's.
-    fn finish<T>(&self, request: impl Future<Output = Result<T, rtnetlink::Error>>) -> io::Result<T> {
-        self.runtime.block_on(request).map_err(os_error)
+fn of_link(told: RouteNetlinkMessage) -> Option<LinkMessage> {
+    match told {
+        RouteNetlinkMessage::NewLink(link) => Some(link),
+        _ => None,
     }
 }
 
-/// The errno in a netlink answer, as an [`io::Error`].
-pub fn os_error(error: rtnetlink::Error) -> io::Error {
-    match error {
-        rtnetlink::Error::NetlinkError(message) => message.to_io(),
-        other => io::Error::other(other),
+fn of_route(told: RouteNetlinkMessage) -> Option<RouteMessage> {
+    match told {
+        RouteNetlinkMessage::NewRoute(route) => Some(route),
+        _ => None,
+    }
+}
+
+/// An address of the interface of this number, with its broadcast address.
+pub fn address_message(index: u32, address: IpNet) -> AddressMessage {
+    match address {
+        IpNet::V4(net) => {
+            AddressMessageBuilder::<Ipv4Addr>::new().index(index).address(net.addr(), net.prefix_len()).build()
+        }
+        IpNet::V6(net) => {
+            AddressMessageBuilder::<Ipv6Addr>::new().index(index).address(net.addr(), net.prefix_len()).build()
+        }
     }
 }
 

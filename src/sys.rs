@@ -116,6 +116,49 @@ fn close_range(first: u32, last: u32) -> io::Result<()> {
     }
 }
 
+/// Gives what this program has freed back to the kernel (malloc_trim(3)), where the C library can.
+pub fn release_heap() {
+    #[cfg(target_env = "gnu")]
+    // SAFETY: the call takes a number, and touches no memory that is in use.
+    unsafe {
+        libc::malloc_trim(0)
+    };
+}
+
+/// Drops from this process's memory the segments of the program and of its libraries that nobody can write to: code and
+/// constants. They are mapped from files, and are read again from there, a page at a time, when they are used.
+pub fn release_code() {
+    // SAFETY: the callback is of the type that dl_iterate_phdr(3) wants, and gets nothing of ours.
+    unsafe { libc::dl_iterate_phdr(Some(release_segments), std::ptr::null_mut()) };
+}
+
+/// Does for one loaded object what [`release_code`] does for all.
+///
+/// # Safety
+/// Called by dl_iterate_phdr(3).
+unsafe extern "C" fn release_segments(
+    object: *mut libc::dl_phdr_info,
+    _size: libc::size_t,
+    _data: *mut libc::c_void,
+) -> libc::c_int {
+    // SAFETY: dl_iterate_phdr lends a valid object with so many program headers for the time of this call.
+    let (base, headers) = unsafe {
+        let object = &*object;
+        (object.dlpi_addr as usize, std::slice::from_raw_parts(object.dlpi_phdr, object.dlpi_phnum.into()))
+    };
+    // SAFETY: sysconf(3) takes a number.
+    let page = unsafe { libc::sysconf(libc::_SC_PAGESIZE) } as usize;
+    for segment in headers.iter().filter(|header| header.p_type == libc::PT_LOAD && header.p_flags & libc::PF_W == 0) {
+        let start = base + segment.p_vaddr as usize;
+        let end = start + segment.p_memsz as usize;
+        let start = start - start % page;
+        // SAFETY: a segment has its pages for itself. Those of one that cannot be written to are the file's still, but for a
+        // debugger's breakpoints, so dropping them (madvise(2)) changes no byte that anybody reads.
+        unsafe { libc::madvise(start as *mut libc::c_void, end - start, libc::MADV_DONTNEED) };
+    }
+    0
+}
+
 /// Ignores a signal from now on (signal(7)).
 pub fn ignore(signal: Signal) -> io::Result<()> {
     // SAFETY: SIG_IGN runs no code of ours.
@@ -156,14 +199,7 @@ fn single_threaded() -> io::Result<()> {
 /// # Errors
 /// As the kernel gives them; and a name that is longer than the kernel's.
 pub fn create_tun_with_headers(device: BorrowedFd<'_>, name: &str, header: usize) -> io::Result<String> {
-    // SAFETY: all bytes zero is a valid `ifreq`.
-    let mut request: libc::ifreq = unsafe { std::mem::zeroed() };
-    if name.len() >= request.ifr_name.len() {
-        return Err(io::ErrorKind::InvalidInput.into());
-    }
-    for (to, from) in request.ifr_name.iter_mut().zip(name.bytes()) {
-        *to = from as libc::c_char;
-    }
+    let mut request = interface_request(name)?;
     request.ifr_ifru.ifru_flags = (libc::IFF_TUN | libc::IFF_NO_PI | libc::IFF_VNET_HDR) as i16;
     let header = header as libc::c_int;
     // SAFETY: both requests read, and the first also writes, what they are given, which outlives them.
@@ -175,6 +211,59 @@ pub fn create_tun_with_headers(device: BorrowedFd<'_>, name: &str, header: usize
         return Err(io::Error::last_os_error());
     }
     Ok(request.ifr_name.iter().take_while(|byte| **byte != 0).map(|byte| char::from(*byte as u8)).collect())
+}
+
+/// A request about the interface of this name (netdevice(7)).
+fn interface_request(name: &str) -> io::Result<libc::ifreq> {
+    // SAFETY: all bytes zero is a valid `ifreq`.
+    let mut request: libc::ifreq = unsafe { std::mem::zeroed() };
+    if name.len() >= request.ifr_name.len() {
+        return Err(io::ErrorKind::InvalidInput.into());
+    }
+    for (to, from) in request.ifr_name.iter_mut().zip(name.bytes()) {
+        *to = from as libc::c_char;
+    }
+    Ok(request)
+}
+
+/// Asks about the interface of this name in the network namespace of a socket of any kind (netdevice(7)).
+fn ask_interface(socket: BorrowedFd<'_>, name: &str, what: libc::Ioctl) -> io::Result<libc::ifreq> {
+    let mut request = interface_request(name)?;
+    // SAFETY: the request reads and writes one `ifreq`, which outlives it.
+    match unsafe { libc::ioctl(socket.as_raw_fd(), what, &mut request) } {
+        0 => Ok(request),
+        _ => Err(io::Error::last_os_error()),
+    }
+}
+
+/// The number of an interface, in the network namespace of this socket.
+///
+/// # Errors
+/// `ENODEV`: there is none of this name.
+pub fn interface_index(socket: BorrowedFd<'_>, name: &str) -> io::Result<u32> {
+    let answer = ask_interface(socket, name, libc::SIOCGIFINDEX)?;
+    // SAFETY: it is a number that the kernel has written, as are those below.
+    Ok(unsafe { answer.ifr_ifru.ifru_ifindex }.unsigned_abs())
+}
+
+/// The flags of an interface (`IFF_UP`, ...), in the network namespace of this socket.
+///
+/// # Errors
+/// As those of [`interface_index`].
+pub fn interface_flags(socket: BorrowedFd<'_>, name: &str) -> io::Result<libc::c_int> {
+    let answer = ask_interface(socket, name, libc::SIOCGIFFLAGS)?;
+    // SAFETY: see above.
+    Ok(unsafe { answer.ifr_ifru.ifru_flags }.into())
+}
+
+/// The MTU of an interface in bytes, in the network namespace of this socket.
+///
+/// # Errors
+/// As those of [`interface_index`].
+pub fn interface_mtu(socket: BorrowedFd<'_>, name: &str) -> io::Result<u32> {
+    let answer = ask_interface(socket, name, libc::SIOCGIFMTU)?;
+    // SAFETY: see above.
+    Ok(unsafe { answer.ifr_ifru.ifru_mtu }.unsigned_abs())
 }
 
 /// Tells the kernel what it may leave to the reader of this TUN device: `TUN_F_*` (`TUNSETOFFLOAD`, linux/if_tun.h).

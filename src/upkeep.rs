@@ -12,6 +12,7 @@ use nix::sys::epoll::{Epoll, EpollCreateFlags, EpollEvent, EpollFlags, EpollTime
 use crate::error::{Context, Result};
 use crate::interface::Interface;
 use crate::lines::Lines;
+use crate::memory;
 use crate::signals::Signals;
 
 /// Readable (select(2)) when there is something to do; then [`Upkeep::attend`] does it.
@@ -40,6 +41,8 @@ impl Upkeep {
         if let Some(interface) = &interface {
             add(interface.as_fd(), INTERFACE).context(preparing)?;
         }
+        // From here on there is only the loop.
+        memory::release();
         Ok(Self { events, _stop: stop, interface })
     }
 

@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 use std::{fs, thread};
 
-use common::{Done, Lab, Machine, User, eventually, run};
+use common::{Done, Lab, Machine, Program, User, eventually, run};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 
@@ -60,6 +60,36 @@ fn keeper_of(lab: &Lab) -> Pid {
     Pid::from_raw(lab["keeper"].as_i64().expect("a lab without root has a keeper") as i32)
 }
 
+/// The TCP connections of a host, with and without a program.
+fn connections(lab: &Lab, host: &str) -> String {
+    lab.exec(host, &["ss", "-Htn"]).ok().stdout
+}
+
+/// Two programs with a TCP connection, which has more to send, and no way to send it any more.
+#[track_caller]
+fn stuck_connection(lab: &Lab) -> [Program; 2] {
+    let start = |host: &str, script: &str| {
+        let mut program = lab.start(host, &["python3", "-c", script]);
+        program.wait_for("ready");
+        program
+    };
+    let receive =
+        "import socket, time; s = socket.create_server(('', 5001)); print('ready', flush=True); time.sleep(1000)";
+    let receiver = start("server", receive);
+    let send = "import socket
+s = socket.create_connection(('server', 5001))
+s.sendall(bytes(1000))
+print('ready', flush=True)
+while True: s.sendall(bytes(1000000))";
+    let sender = start("useru", send);
+    eventually("there is more to send", || {
+        let queue = connections(lab, "useru").split_whitespace().nth(2).and_then(|length| length.parse::<u32>().ok());
+        queue.is_some_and(|length| length > 100_000)
+    });
+    lab.exec("useru", &["ip", "link", "set", "eth0", "down"]).ok();
+    [receiver, sender]
+}
+
 for_each_user! {
     fn up_and_down_leave_the_machine_as_it_was(user: User) {
         let machine = Machine::new(user);
@@ -106,6 +136,18 @@ while True: time.sleep(10)' &
         assert_eq!(processes_of(word), Vec::<String>::new());
         lab.lab(&["up"]).ok();
         assert!(!lab.exec("useru", &["ip", "-o", "link"]).ok().stdout.contains("tun"));
+    }
+
+    fn a_connection_that_outlives_its_program_holds_nothing_up(user: User) {
+        let lab = Lab::up(user);
+        let _programs = stuck_connection(&lab);
+        let started = Instant::now();
+        lab.lab(&["down"]).ok();
+        assert!(started.elapsed() < Duration::from_secs(5), "it takes {:?}", started.elapsed());
+        let _programs = (lab.lab(&["up"]).ok(), stuck_connection(&lab));
+        lab.lab(&["reset"]).ok();
+        assert_eq!(connections(&lab, "useru"), "");
+        lab.lab(&["check"]).ok();
     }
 
     fn a_builder_that_is_killed_at_any_moment_leaves_nothing_that_stays(user: User) {

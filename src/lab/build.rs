@@ -3,10 +3,12 @@
 //! Used by `lab up` on fresh namespaces and by `lab reset` on used ones, with and without root alike. All of it over
 //! netlink and /proc/sys; every change is logged at debug level as the command that would do it (`lab up -v`).
 
+use std::io;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 
 use ipnet::IpNet;
 use log::{Level, debug};
+use netlink_packet_route::RouteNetlinkMessage;
 use netlink_packet_route::link::{InfoData, InfoKind, InfoVeth, LinkAttribute, LinkMessage};
 use rtnetlink::{LinkBridge, LinkMessageBuilder, LinkUnspec, LinkVeth};
 
@@ -144,8 +146,7 @@ fn settings(host: &Host, topology: &Topology, step: u8) -> Result<()> {
 /// Brings `lo` up and writes the mark on it.
 pub fn mark(net: &Net, mark: &str) -> Result<()> {
     let lo = LinkUnspec::new_with_name("lo").up().alias(mark).build();
-    let done = net.run(async |handle| handle.link().set(lo).execute().await);
-    done.map_err(net::os_error).context(|| "cannot bring lo up".into())
+    net.set_link(lo).context(|| "cannot bring lo up".into())
 }
 
 /// The number of a host's first interface: 2, as on a machine, but where the kernel has put interfaces of its own into
@@ -183,39 +184,39 @@ impl<'a> End<'a> {
 
 /// Connects the ends: a veth pair between two of them, a bridge where there are more.
 fn wire(network: &str, number: usize, ends: &[End<'_>], nets: &[Net], wires: &Net) -> Result<()> {
-    match ends {
+    let done = match ends {
         [one, other] => {
             debug!("ip link add {} type veth peer name {} ({network})", one.name, other.name);
-            let pair = veth(one.name, one.index, other.peer());
-            nets[one.host].run(async |handle| handle.link().add(pair).execute().await)
+            nets[one.host].create(RouteNetlinkMessage::NewLink(veth(one.name, one.index, other.peer())))
         }
-        _ => wires.run(async |handle| {
-            // Ports are numbered from 1,000 for each bridge, so that a port's name and number are known beforehand.
-            let bridge = 1000 * (number as u32 + 1);
-            debug!("ip link add {network} type bridge");
-            let message = LinkBridge::new(network)
-                .link_group(WIRES_GROUP)
-                .forward_delay(0)
-                .mcast_snooping(false)
-                .index(bridge)
-                .up()
-                .build();
-            handle.link().add(message).execute().await?;
-            for (port, end) in (bridge + 1..).zip(ends) {
-                debug!("ip link add {PORT}{port} master {network} type veth peer name {}", end.name);
-                let mut pair = veth(&format!("{PORT}{port}"), port, end.peer());
-                pair.attributes.push(LinkAttribute::Controller(bridge));
-                pair.attributes.push(LinkAttribute::Group(WIRES_GROUP));
-                handle.link().add(pair).execute().await?;
-            }
-            Ok(())
-        }),
-    }
-    .map_err(net::os_error)
-    .map_err(|error| {
+        _ => bridge(network, number, ends, wires),
+    };
+    done.map_err(|error| {
         let failed = Error::environment(format!("cannot wire network {network}")).because(error);
         failed.hint("the kernel needs the modules veth and bridge: sudo modprobe -a veth bridge")
     })
+}
+
+fn bridge(network: &str, number: usize, ends: &[End<'_>], wires: &Net) -> io::Result<()> {
+    // Ports are numbered from 1,000 for each bridge, so that a port's name and number are known beforehand.
+    let bridge = 1000 * (number as u32 + 1);
+    debug!("ip link add {network} type bridge");
+    let message = LinkBridge::new(network)
+        .link_group(WIRES_GROUP)
+        .forward_delay(0)
+        .mcast_snooping(false)
+        .index(bridge)
+        .up()
+        .build();
+    wires.create(RouteNetlinkMessage::NewLink(message))?;
+    for (port, end) in (bridge + 1..).zip(ends) {
+        debug!("ip link add {PORT}{port} master {network} type veth peer name {}", end.name);
+        let mut pair = veth(&format!("{PORT}{port}"), port, end.peer());
+        pair.attributes.push(LinkAttribute::Controller(bridge));
+        pair.attributes.push(LinkAttribute::Group(WIRES_GROUP));
+        wires.create(RouteNetlinkMessage::NewLink(pair))?;
+    }
+    Ok(())
 }
 
 fn veth(name: &str, index: u32, peer: LinkMessage) -> LinkMessage {
@@ -234,12 +235,9 @@ fn configure(host: &Host, net: &Net, first: u32) -> Result<()> {
         let address = interface.address;
         debug!("{}: ip addr add {address} dev {}", host.name, interface.name);
         let up = LinkMessageBuilder::<LinkUnspec>::default().index(index).up().build();
-        net.run(async |handle| {
-            handle.address().add(index, address.addr().into(), address.prefix_len()).execute().await?;
-            handle.link().set(up).execute().await
-        })
-        .map_err(net::os_error)
-        .context(|| format!("cannot configure {} of {} with {address}", interface.name, host.name))?;
+        net.create(RouteNetlinkMessage::NewAddress(net::address_message(index, address.into())))
+            .and_then(|()| net.set_link(up))
+            .context(|| format!("cannot configure {} of {} with {address}", interface.name, host.name))?;
     }
     let default = host.gateway.map(|gateway| Route {
         to: ipnet::Ipv4Net::default().into(),

@@ -7,19 +7,17 @@
 
 use std::os::fd::{AsFd, OwnedFd};
 
-use futures_util::TryStreamExt;
 use log::{Level, debug};
 use netlink_packet_route::route::RouteProtocol;
 use netlink_packet_route::rule::RuleMessage;
+use netlink_packet_route::{AddressFamily, RouteNetlinkMessage};
 use nix::sched::CloneFlags;
-use rtnetlink::{IpVersion, LinkMessageBuilder, LinkUnspec, RouteMessageBuilder};
+use rtnetlink::{LinkMessageBuilder, LinkUnspec, RouteMessageBuilder};
 
 use crate::error::{Context, Error, Result};
 use crate::lab::build::{Networks, WIRES_GROUP};
-use crate::lab::{namespace, reject, sysctl};
-use crate::net::{self, Net};
-
-mod flush;
+use crate::lab::{flush, namespace, reject, sysctl};
+use crate::net::Net;
 
 /// Takes everything out of a lab's namespaces.
 pub fn clear(networks: &Networks) -> Result<()> {
@@ -27,6 +25,7 @@ pub fn clear(networks: &Networks) -> Result<()> {
     let fresh = Fresh::observe()?;
     for network in &networks.hosts {
         namespace::inside(network, || {
+            flush::connections()?;
             let net = Net::open(Level::Debug)?;
             delete_links(&net)?;
             empty_loopback(&net)?;
@@ -67,8 +66,7 @@ fn delete_wires(wires: &OwnedFd) -> Result<()> {
         // They are a group, and with a port its other end goes: one request, one wait in the kernel, instead of one for
         // each link.
         let all = LinkMessageBuilder::<LinkUnspec>::default().link_group(WIRES_GROUP).build();
-        let deleted = Net::open(Level::Debug)?.run(async |handle| handle.link().del_with_message(all).execute().await);
-        match deleted.map_err(net::os_error) {
+        match Net::open(Level::Debug)?.request(RouteNetlinkMessage::DelLink(all)) {
             Err(error) if error.raw_os_error() != Some(nix::libc::ENODEV) => {
                 Err(Error::failed("cannot take the lab's wires down").because(error))
             }
@@ -95,9 +93,7 @@ fn empty_loopback(net: &Net) -> Result<()> {
         net.delete_address("lo", address)?;
     }
     debug!("ip link set dev lo down");
-    let down = LinkUnspec::new_with_name("lo").down().build();
-    let done = net.run(async |handle| handle.link().set(down).execute().await);
-    done.map_err(net::os_error).context(|| "cannot bring lo down".into())
+    net.set_link(LinkUnspec::new_with_name("lo").down().build()).context(|| "cannot bring lo down".into())
 }
 
 /// Deletes the routes that depend on no link (`blackhole`, `unreachable`, ...), in every table.
@@ -107,12 +103,9 @@ fn delete_routes(net: &Net) -> Result<()> {
         RouteMessageBuilder::<std::net::Ipv6Addr>::new().build(),
     ];
     for list in lists {
-        let routes = net.run(async |handle| handle.route().get(list).execute().try_collect::<Vec<_>>().await);
-        let routes = routes.map_err(net::os_error).context(|| "cannot list the routes".into())?;
-        for route in routes.into_iter().filter(|route| route.header.protocol != RouteProtocol::Kernel) {
+        for route in net.all_routes(list)?.into_iter().filter(|route| route.header.protocol != RouteProtocol::Kernel) {
             debug!("ip route del {:?}", route.attributes);
-            let done = net.run(async |handle| handle.route().del(route).execute().await);
-            done.map_err(net::os_error).context(|| "cannot delete a route".into())?;
+            net.request(RouteNetlinkMessage::DelRoute(route)).context(|| "cannot delete a route".into())?;
         }
     }
     Ok(())
@@ -121,9 +114,14 @@ fn delete_routes(net: &Net) -> Result<()> {
 /// The routing rules of a namespace, as `ip rule` and `ip -6 rule` show them.
 fn rules(net: &Net) -> Result<Vec<RuleMessage>> {
     let mut rules = Vec::new();
-    for version in [IpVersion::V4, IpVersion::V6] {
-        let list = net.run(async |handle| handle.rule().get(version).execute().try_collect::<Vec<_>>().await);
-        rules.extend(list.map_err(net::os_error).context(|| "cannot list the routing rules".into())?);
+    for family in [AddressFamily::Inet, AddressFamily::Inet6] {
+        let mut like = RuleMessage::default();
+        like.header.family = family;
+        let list = net.list(RouteNetlinkMessage::GetRule(like), |told| match told {
+            RouteNetlinkMessage::NewRule(rule) => Some(rule),
+            _ => None,
+        });
+        rules.extend(list.context(|| "cannot list the routing rules".into())?);
     }
     Ok(rules)
 }
@@ -134,17 +132,11 @@ fn restore_rules(net: &Net, wanted: &[RuleMessage]) -> Result<()> {
     let found = rules(net)?;
     for rule in found.iter().filter(|rule| !wanted.contains(rule)) {
         debug!("ip rule del {:?}", rule.attributes);
-        let done = net.run(async |handle| handle.rule().del(rule.clone()).execute().await);
-        done.map_err(net::os_error).context(changing)?;
+        net.request(RouteNetlinkMessage::DelRule(rule.clone())).context(changing)?;
     }
     for rule in wanted.iter().filter(|rule| !found.contains(rule)) {
         debug!("ip rule add {:?}", rule.attributes);
-        let done = net.run(async |handle| {
-            let mut request = handle.rule().add();
-            *request.message_mut() = rule.clone();
-            request.execute().await
-        });
-        done.map_err(net::os_error).context(changing)?;
+        net.create(RouteNetlinkMessage::NewRule(rule.clone())).context(changing)?;
     }
     Ok(())
 }

@@ -1,7 +1,9 @@
 //! Waiting until the kernel has taken a lab's interfaces back.
 //!
 //! It does so some time after the last reference to a namespace has gone, so whoever waits must not hold one. A mounted
-//! sysfs is no such reference: it shows a namespace's interfaces (`/sys/class/net`), and is empty when they are gone.
+//! sysfs is no such reference: it shows a namespace's interfaces (`/sys/class/net`), and is empty when they are gone. A TCP
+//! connection is one, also when its program has ended: what was sent last may be on its way still, into a tunnel that has
+//! ended, too. So the connections are ended first.
 
 use std::fs;
 use std::io::{self, IoSlice};
@@ -18,6 +20,7 @@ use nix::sys::wait::waitpid;
 use nix::unistd::ForkResult;
 
 use crate::error::{Context, Error, Result};
+use crate::lab::flush;
 use crate::sys;
 
 /// How long the kernel may take.
@@ -27,10 +30,11 @@ const TIMEOUT: Duration = Duration::from_secs(10);
 pub struct Watch(Vec<OwnedFd>);
 
 impl Watch {
-    /// Looks at the first and the last of a lab's network namespaces: the kernel takes the interfaces of all of them
-    /// together. The process must have one thread, and the right to mount.
+    /// Ends the connections in a lab's network namespaces, whose programs have ended, and looks at the first and the last
+    /// of them: the kernel takes the interfaces of all of them together. The process must have one thread, and the right
+    /// to mount.
     pub fn on(networks: &[impl AsFd]) -> Result<Self> {
-        let networks = match networks {
+        let watched = match networks {
             [first, .., last] => &[first.as_fd(), last.as_fd()][..],
             [one] => &[one.as_fd()],
             [] => return Ok(Self(Vec::new())),
@@ -41,14 +45,14 @@ impl Watch {
         match sys::fork().context(watching)? {
             ForkResult::Child => {
                 drop(ours);
-                let sent = look_into(networks, &theirs);
+                let sent = networks.iter().try_for_each(end_connections).and_then(|()| look_into(watched, &theirs));
                 std::process::exit(i32::from(sent.is_err()))
             }
             ForkResult::Parent { child } => {
                 drop(theirs);
                 let (_, seen) = sys::receive_fds(ours.as_fd(), &mut [0]).context(watching)?;
                 waitpid(child, None).context(watching)?;
-                if seen.len() < networks.len() {
+                if seen.len() < watched.len() {
                     // As in a container whose own /sys is partly hidden (sysfs is then refused): nobody can look.
                     debug!("the end of the lab's interfaces cannot be seen");
                 }
@@ -72,6 +76,15 @@ impl Watch {
         }
         Ok(())
     }
+}
+
+/// In a child: ends the TCP connections of a namespace. What cannot be ended ends by itself, later.
+fn end_connections(network: &impl AsFd) -> io::Result<()> {
+    setns(network, CloneFlags::CLONE_NEWNET)?;
+    if let Err(error) = flush::connections() {
+        debug!("{error}");
+    }
+    Ok(())
 }
 
 /// In a child: opens `/sys/class/net` of each namespace, and sends the descriptors.

@@ -24,6 +24,7 @@ pub mod check;
 pub mod clear;
 pub mod commands;
 pub mod ending;
+pub mod flush;
 pub mod host;
 pub mod lock;
 pub mod names;

@@ -74,11 +74,18 @@ impl AsFd for Fit {
 }
 
 /// Makes batches of packets fit; all decisions are made here, without a descriptor or a clock.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 struct Press {
     fitting: Batch,
     errors: Batch,
     limit: Limit,
+}
+
+impl Default for Press {
+    /// Without room: few tunnels ever need it.
+    fn default() -> Self {
+        Self { fitting: Batch::with_room(0, 0), errors: Batch::with_room(0, 0), limit: Limit::default() }
+    }
 }
 
 impl Press {

@@ -11,6 +11,7 @@ use crate::error::{Error, Result};
 use crate::forwarding::Forwarding;
 use crate::interface::{Interface, Settings};
 use crate::link::{self, Parts, UdpLink};
+use crate::memory;
 use crate::net::{Entry, Net};
 use crate::packet::{SMALLEST_MTU_V4, SMALLEST_MTU_V6};
 use crate::path;
@@ -166,6 +167,8 @@ impl ClientOptions {
             let hint = "give --server an address, or a name that /etc/hosts or a name server knows";
             unknown().because(error).hint(hint)
         })?;
+        // The C library's resolver is large.
+        memory::release();
         let address = addresses.next().ok_or_else(unknown)?;
         let ip = address.ip();
         if ip.is_unspecified() || ip.is_multicast() || ip == IpAddr::V4(Ipv4Addr::BROADCAST) {
@@ -194,6 +197,7 @@ impl ClientOptions {
         settings.routes = if self.routes.is_empty() { default.to_vec() } else { self.routes.clone() };
         warn_of_one_address(&settings, lab.server_address, "server");
         if !tun.no_configure {
+            memory::release();
             check_no_loop(&settings, server.ip(), Net::open(Level::Debug)?.entry_for(server.ip())?)?;
         }
         let (device, interface) = tun.open(settings)?;

@@ -1,19 +1,22 @@
-//! Flushes what the netlink crates have no messages for: IPsec, nexthops, and the queues of `lo`.
+//! Flushes what the netlink crates have no messages for: TCP connections, IPsec, nexthops, and the queues of `lo`.
 //!
 //! All in the calling thread's network namespace. A kernel that lacks one of them has nothing of it to flush.
-//! Layouts: linux/netlink.h, linux/xfrm.h, linux/nexthop.h, linux/rtnetlink.h.
+//! Layouts: linux/netlink.h, linux/inet_diag.h, linux/xfrm.h, linux/nexthop.h, linux/rtnetlink.h.
 
 use std::io;
 
 use log::debug;
 use netlink_sys::{
     Socket, SocketAddr,
-    protocols::{NETLINK_ROUTE, NETLINK_XFRM},
+    protocols::{NETLINK_ROUTE, NETLINK_SOCK_DIAG, NETLINK_XFRM},
 };
 use nix::libc;
 
 use crate::error::{Context, Result};
+use crate::lab::sysctl;
 
+const SOCK_DIAG_BY_FAMILY: u16 = 20;
+const SOCK_DESTROY: u16 = 21;
 const XFRM_MSG_FLUSHSA: u16 = 0x1c;
 const XFRM_MSG_FLUSHPOLICY: u16 = 0x1d;
 const RTM_NEWNEXTHOP: u16 = 104;
@@ -23,6 +26,42 @@ const NHA_ID: u16 = 1;
 
 const HEADER: usize = 16; // struct nlmsghdr
 const NEXTHOP_HEADER: usize = 8; // struct nhmsg
+const SOCKET_ID: usize = 48; // struct inet_diag_sockid
+
+/// `ss --kill --tcp`: ends every TCP connection. One whose program has ended goes on while there is something to send:
+/// without an answer for minutes, and as long the kernel keeps the namespace.
+pub fn connections() -> Result<()> {
+    let ending = || "cannot end the TCP connections".to_string();
+    for family in [libc::AF_INET, libc::AF_INET6] {
+        let every = tcp_sockets(family, &[0; SOCKET_ID]);
+        let listed = match request(NETLINK_SOCK_DIAG, SOCK_DIAG_BY_FAMILY, libc::NLM_F_DUMP, &every) {
+            // Without the module tcp_diag it is ENOENT.
+            Err(error) if is_missing(&error) || error.raw_os_error() == Some(libc::ENOENT) => return give_up_soon(),
+            other => other.context(ending)?,
+        };
+        for id in listed.iter().filter_map(|(_, body)| body.get(4..4 + SOCKET_ID)) {
+            match request(NETLINK_SOCK_DIAG, SOCK_DESTROY, libc::NLM_F_ACK, &tcp_sockets(family, id)) {
+                Err(error) if is_missing(&error) => return give_up_soon(),
+                // It has just ended by itself.
+                other => done(other, &[libc::ENOENT]).context(ending)?,
+            }
+        }
+    }
+    Ok(())
+}
+
+/// For a kernel that cannot end a connection (CONFIG_INET_DIAG_DESTROY): it is to try once more, not eight times.
+fn give_up_soon() -> Result<()> {
+    sysctl::set("net.ipv4.tcp_orphan_retries", "1")
+}
+
+/// `struct inet_diag_req_v2` about TCP sockets: one, or all that are part of a connection.
+fn tcp_sockets(family: i32, id: &[u8]) -> Vec<u8> {
+    const TIME_WAIT: u32 = 6; // enum in net/tcp_states.h
+    const LISTEN: u32 = 10;
+    let states = !(1 << TIME_WAIT | 1 << LISTEN);
+    [&[family as u8, libc::IPPROTO_TCP as u8, 0, 0][..], &u32::to_ne_bytes(states), id].concat()
+}
 
 /// `ip xfrm policy flush; ip xfrm state flush`.
 pub fn ipsec() -> Result<()> {
