@@ -70,7 +70,15 @@ impl Lines {
 
     /// Handles all packets of a batch; `line` says what to show of one.
     pub fn packets(&mut self, packets: &Batch, line: impl Fn(&[u8]) -> String) {
-        packets.iter().for_each(|packet| self.packet(packet.len(), || line(packet)));
+        for (index, packet) in packets.iter().enumerate() {
+            if !self.budget.allows() {
+                // What cannot be shown is counted together.
+                let rest = &packets.places()[index..];
+                self.handled += rest.len() as u64;
+                return self.budget.held.add_many(rest.len(), rest.iter().map(ExactSizeIterator::len).sum());
+            }
+            self.packet(packet.len(), || line(packet));
+        }
     }
 
     /// Shows the count of the packets that were not shown in the second that is over, and begins the next one.

@@ -75,6 +75,8 @@ pub struct Coalescer {
     large: Vec<u8>,
     /// For each flow the group that its next packet may join.
     flows: [u16; FLOWS],
+    /// The group that the packet before is in.
+    latest: u16,
 }
 
 /// Packets that are written together.
@@ -103,8 +105,9 @@ struct Shape {
 impl Coalescer {
     /// Merges TCP segments, and UDP datagrams if the kernel can take them.
     pub fn new(udp: bool) -> Self {
+        let (groups, next, members) = (Vec::new(), Vec::new(), Vec::new());
         let large = vec![0; FRONT + LARGEST];
-        Self { tcp: true, udp, groups: Vec::new(), next: Vec::new(), members: Vec::new(), large, flows: [NONE; FLOWS] }
+        Self { tcp: true, udp, groups, next, members, large, flows: [NONE; FLOWS], latest: NONE }
     }
 
     /// Merges TCP segments no longer.
@@ -159,12 +162,14 @@ impl Coalescer {
         self.next.clear();
         self.next.resize(usize::from(count), NONE);
         self.flows.fill(NONE);
+        self.latest = NONE;
         for index in 0..count {
             match Shape::of(packet(index)) {
                 Some(shape) => self.place(&packet, index, shape),
                 None => {
                     // It may belong to any flow, as a fragment does: nothing behind it may go before it.
                     self.flows.fill(NONE);
+                    self.latest = NONE;
                     self.groups.push(Group::alone(index));
                 }
             }
@@ -174,19 +179,31 @@ impl Coalescer {
     /// Lets the packet join its flow's group, or begin the next one.
     fn place<'p>(&mut self, packet: &impl Fn(u16) -> &'p [u8], index: u16, shape: Shape) {
         let bytes = packet(index);
-        let slot = shape.slot(bytes);
-        if let Some(group) = self.groups.get_mut(usize::from(self.flows[slot]))
-            && group.open
-            && group.takes(packet(group.first), bytes, shape)
-        {
-            self.next[usize::from(group.last)] = index;
-            group.add(index, bytes);
+        // Most packets come right behind the one before them; then the flow need not be looked up.
+        if self.join(self.latest, packet, index, shape) {
             return;
         }
-        self.flows[slot] = self.groups.len() as u16;
+        let slot = shape.slot(bytes);
+        if self.join(self.flows[slot], packet, index, shape) {
+            self.latest = self.flows[slot];
+            return;
+        }
+        self.latest = self.groups.len() as u16;
+        self.flows[slot] = self.latest;
         let open = shape.can_begin(bytes) && if shape.protocol == TCP { self.tcp } else { self.udp };
         let payload = bytes.len() - usize::from(shape.payload);
         self.groups.push(Group { open, shape, size: payload, payload, ..Group::alone(index) });
+    }
+
+    /// Lets the packet join the group, if there is one and it is what comes next in it.
+    fn join<'p>(&mut self, group: u16, packet: &impl Fn(u16) -> &'p [u8], index: u16, shape: Shape) -> bool {
+        let Some(group) = self.groups.get_mut(usize::from(group)) else { return false };
+        let joins = group.open && group.takes(packet(group.first), packet(index), shape);
+        if joins {
+            self.next[usize::from(group.last)] = index;
+            group.add(index, packet(index));
+        }
+        joins
     }
 }
 

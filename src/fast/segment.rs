@@ -89,17 +89,19 @@ impl Cut {
         let (headers, payload) = packet.split_at(self.payload);
         let common = Common::of(self, headers);
         let mut to = &mut to[..self.total()];
+        let last = self.count() - 1;
         for (index, payload) in pieces(payload, self.size).enumerate() {
             let (segment, rest) = to.split_at_mut(self.payload + payload.len());
             segment[..self.payload].copy_from_slice(headers);
             let sum = Sum::default().add_copied(payload, &mut segment[self.payload..]);
-            self.finish(segment, index, &common, sum);
+            self.finish(segment, index, last, &common, sum);
             to = rest;
         }
     }
 
-    /// Writes what differs from packet to packet; `sum` is that of the payload.
-    fn finish(&self, packet: &mut [u8], index: usize, common: &Common, sum: Sum) {
+    /// Writes what differs from packet to packet; `sum` is that of the payload. It reads nothing of the packet, which a
+    /// processor that has only just written it would have to wait for.
+    fn finish(&self, packet: &mut [u8], index: usize, last: usize, common: &Common, sum: Sum) {
         let length = packet.len();
         if self.ipv6 {
             put(packet, 4, (length - 40) as u16);
@@ -121,13 +123,14 @@ impl Cut {
         let sequence = common.sequence.wrapping_add((index * self.size) as u32);
         put(header, 4, (sequence >> 16) as u16);
         put(header, 6, sequence as u16);
-        if index + 1 < self.count() {
-            header[13] &= !(tcp_flag::FIN | tcp_flag::PSH);
+        let mut flags = common.flags;
+        if index < last {
+            flags &= !u16::from(tcp_flag::FIN | tcp_flag::PSH);
         }
         if index > 0 {
-            header[13] &= !tcp_flag::CWR;
+            flags &= !u16::from(tcp_flag::CWR);
         }
-        let flags = u16::from_be_bytes([header[12], header[13]]);
+        put(header, 12, flags);
         let sum = sum.add_word((sequence >> 16) as u16).add_word(sequence as u16).add_word(flags);
         put(header, TCP_CHECKSUM, common.transport.plus(sum).checksum());
     }
@@ -140,6 +143,8 @@ struct Common {
     transport: Sum,
     identification: u16,
     sequence: u32,
+    /// TCP's data offset and flags.
+    flags: u16,
 }
 
 impl Common {
@@ -148,18 +153,16 @@ impl Common {
         let word = |bytes: &[u8], at: usize| u16::from_be_bytes([bytes[at], bytes[at + 1]]);
         let addresses = if cut.ipv6 { &network[8..40] } else { &network[12..20] };
         let pseudo = Sum::default().add(addresses).add_word(u16::from(cut.protocol));
-        let (sequence, transport) = match cut.protocol {
-            TCP => {
-                let sequence = u32::from(word(transport, 4)) << 16 | u32::from(word(transport, 6));
-                (
-                    sequence,
-                    pseudo.add(&transport[..4]).add(&transport[8..12]).add(&transport[14..16]).add(&transport[18..]),
-                )
-            }
-            _ => (0, pseudo.add(&transport[..4])),
-        };
-        let rest_of_network = Sum::default().add(&network[..2]).add(&network[6..10]).add(&network[12..]);
-        Self { network: rest_of_network, transport, identification: word(network, 4), sequence }
+        let network_sum = Sum::default().add(&network[..2]).add(&network[6..10]).add(&network[12..]);
+        let identification = word(network, 4);
+        if cut.protocol == UDP {
+            let transport = pseudo.add(&transport[..4]);
+            return Self { network: network_sum, transport, identification, sequence: 0, flags: 0 };
+        }
+        let sequence = u32::from(word(transport, 4)) << 16 | u32::from(word(transport, 6));
+        let flags = word(transport, 12);
+        let rest = pseudo.add(&transport[..4]).add(&transport[8..12]).add(&transport[14..16]).add(&transport[18..]);
+        Self { network: network_sum, transport: rest, identification, sequence, flags }
     }
 }
 

@@ -48,7 +48,7 @@ impl Link for Fit {
     fn recv(&mut self, into: &mut Batch) -> Result<()> {
         self.tun.recv(into)?;
         let mtu = self.path.mtu() as usize;
-        if into.iter().all(|packet| packet.len() <= mtu) {
+        if into.places().iter().all(|place| place.len() <= mtu) {
             return Ok(());
         }
         for _ in 0..self.press.press(into, mtu, clock::now()) {

@@ -62,7 +62,7 @@ impl TunLink {
                 into.commit(length);
             }
         }
-        into.places().iter().for_each(|place| self.counts.received.add(place.len()));
+        self.counts.received.add_many(into.len(), into.places().iter().map(ExactSizeIterator::len).sum());
         Ok(())
     }
 }
