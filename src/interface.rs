@@ -15,6 +15,7 @@ use log::{Level, info, warn};
 use netlink_sys::protocols::NETLINK_ROUTE;
 use netlink_sys::{Socket, SocketAddr};
 use nix::libc;
+use nix::net::if_::if_indextoname;
 
 use crate::error::{Context, Error, Result};
 use crate::memory;
@@ -115,6 +116,7 @@ impl Interface {
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(()),
                 // More changes than the socket holds (netlink(7)): look at the result instead.
                 Err(error) if error.raw_os_error() == Some(libc::ENOBUFS) => {
+                    self.learn_name();
                     let up = self.is_up()?;
                     self.came(false);
                     self.came(up);
@@ -172,16 +174,30 @@ impl Interface {
         self.net.is_up(&self.name)
     }
 
-    /// Follows one change: only whether our interface is up matters.
+    /// Follows one change: only whether our interface is up matters, and what it is called.
     fn follow(&mut self, change: Change) {
         match change {
-            Change::Is { index, up } if index == self.index => self.came(up),
+            Change::Is { index, up } if index == self.index => {
+                self.learn_name();
+                self.came(up);
+            }
             // Deleted, and then reading it fails; or moved to another namespace, and then it works on there.
             Change::Left { index } if index == self.index => {
                 info!("{} has left this network namespace", self.name);
                 self.settings = None;
             }
             _ => {}
+        }
+    }
+
+    /// The user may rename the interface; its index stays.
+    fn learn_name(&mut self) {
+        if let Ok(name) = if_indextoname(self.index)
+            && let Ok(name) = name.into_string()
+            && name != self.name
+        {
+            info!("{} is called {name} now", self.name);
+            self.name = name;
         }
     }
 

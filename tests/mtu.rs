@@ -159,6 +159,18 @@ for_each_user! {
         }
     }
 
+    fn an_interface_under_another_name_is_followed_on(user: User) {
+        let lab = Lab::up_at(user, 4);
+        let (_server, _client) = (server(&lab, &[]), client(&lab, &[]));
+        lab.sh("useru", "ip link set dev tun0 down && ip link set dev tun0 name other && ip link set dev other up").ok();
+        let private = || lab.sh("useru", "ip route get 10.1.1.2").ok().stdout;
+        eventually("the route is put back", || private().contains("dev other"));
+        let _ping = pinging(&lab, "useru", "10.1.1.2");
+        set_lan0(&lab, 1400);
+        eventually("the client's MTU follows", || mtu(&lab, "useru", "other") == 1372);
+        ping(&lab, "useru", "userv", "do", 1344).ok();
+    }
+
     fn a_route_with_an_mtu_of_its_own_is_followed(user: User) {
         let lab = Lab::up_at(user, 4);
         let (_server, _client) = (server(&lab, &[]), client(&lab, &[]));

@@ -21,6 +21,8 @@ pub mod tun;
 pub mod udp;
 pub mod vnet;
 
+use crate::packet::protocol::{TCP, UDP};
+
 /// Which parts of the fast path are wanted. Without any, packets are still received and sent many at a time.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Parts {
@@ -33,10 +35,6 @@ pub struct Parts {
     /// `UDP_GRO` on the socket.
     pub gro: bool,
 }
-
-/// Protocol numbers (IANA protocol-numbers).
-const TCP: u8 = 6;
-const UDP: u8 = 17;
 
 /// Where the checksum is in the headers of TCP (RFC 9293, section 3.1) and UDP (RFC 768).
 const TCP_CHECKSUM: usize = 16;

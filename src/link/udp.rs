@@ -18,7 +18,7 @@ use crate::error::{Context, Error, RUN_AS_ROOT, Result};
 use crate::fast::Parts;
 use crate::fast::udp::{Messages, runs};
 use crate::link::{Batch, Link, plain};
-use crate::packet;
+use crate::packet::{self, protocol};
 use crate::path::Path;
 use crate::sys::{self, Datagrams};
 
@@ -386,14 +386,13 @@ fn meet(client: &mut Option<SocketAddr>, from: SocketAddr) {
 
 /// Whether the packet is a UDP datagram to `peer`, as this tunnel itself sends them (RFC 791, RFC 8200, RFC 768).
 fn is_datagram_to(packet: &[u8], peer: SocketAddr) -> bool {
-    const UDP: u8 = 17;
     let (udp, destination, ports) = match (packet.first().map(|byte| byte >> 4), peer.ip().to_canonical()) {
         (Some(4), IpAddr::V4(address)) => {
             let header = usize::from(packet[0] & 0x0f) * 4;
-            (packet.get(9) == Some(&UDP), packet.get(16..20) == Some(&address.octets()), header)
+            (packet.get(9) == Some(&protocol::UDP), packet.get(16..20) == Some(&address.octets()), header)
         }
         (Some(6), IpAddr::V6(address)) => {
-            (packet.get(6) == Some(&UDP), packet.get(24..40) == Some(&address.octets()), 40)
+            (packet.get(6) == Some(&protocol::UDP), packet.get(24..40) == Some(&address.octets()), 40)
         }
         _ => return false,
     };

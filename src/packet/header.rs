@@ -16,7 +16,7 @@ pub(super) const V6_HEADER: usize = 40;
 pub(super) const HOP_LIMIT: u8 = 64;
 
 /// Protocol numbers, which IPv6 calls next headers (IANA protocol-numbers).
-pub(super) mod protocol {
+pub(crate) mod protocol {
     pub const HOP_BY_HOP: u8 = 0;
     pub const ICMP: u8 = 1;
     pub const TCP: u8 = 6;

@@ -27,6 +27,8 @@ pub use reassembly::{Dropped, Reassembled, Reassembler};
 pub use rewrite::{CannotRewrite, reply_from};
 pub use too_big::{SMALLEST_MTU_V4, SMALLEST_MTU_V6, Untold, too_big};
 
+pub(crate) use header::protocol;
+
 use header::Ip;
 
 /// The two addresses of an IP packet, always of one family.

@@ -69,6 +69,24 @@ for_each_user! {
         everything_is_carried_without(&lab, "run-einval", &[TUN_ON, UDP_ON]);
     }
 
+    fn a_full_queue_loses_a_run_which_is_not_sent_again_piece_by_piece(user: User) {
+        let lab = Lab::up_at(user, 4);
+        let _server = Running::tunnel(&lab, "server", &["vpn", "--role", "server"]);
+        // 103 is UDP_SEGMENT of linux/udp.h.
+        let burst = "import socket; s = socket.socket(socket.AF_INET, socket.SOCK_DGRAM); \
+                     s.setsockopt(17, 103, 1000); s.sendto(bytes(20000), ('10.1.1.2', 9999))";
+        for (without, cause) in [("run-enobufs", "20 no buffer space available"), ("run-eagain", "20 try again")] {
+            let mut client = tunnel(&lab, "useru", "client", without);
+            has_route(&lab);
+            lab.exec("useru", &["python3", "-c", burst]).ok();
+            client.wait_for("found no room in a queue");
+            lab.exec("useru", &["ping", "-n", "-c1", "-W5", "10.1.1.2"]).ok();
+            let done = client.interrupt().ok();
+            assert_eq!(Summary::of(&done).dropped, 20, "{done:#?}");
+            assert!(done.stderr.contains(cause), "{done:#?}");
+        }
+    }
+
     fn a_device_that_refuses_large_packets_gets_single_ones(user: User) {
         let lab = Lab::up_at(user, 4);
         everything_is_carried_without(&lab, "udp-write", &[TUN_ON, UDP_ON, NO_LARGE_UDP]);
