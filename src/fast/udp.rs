@@ -18,7 +18,7 @@ const MOST_IN_RUN: (usize, usize) = (64, 65535 - 20 - 8);
 /// Room for one message. Not a power of two, so that the messages' beginnings do not share the same lines of a cache.
 const SLOT: usize = 65536 + 1536;
 /// Messages received in a call: of joined datagrams, few enough that their memory stays in a cache; or of single ones.
-const JOINED: usize = 6;
+const JOINED: usize = 4;
 const SINGLE: usize = 32;
 /// What the socket's buffers are to hold, in bytes: some milliseconds of traffic at full speed, and bursts of a hundred flows.
 /// With less, these lose so much that they stand still; with more, whatever else goes through the tunnel waits longer.
