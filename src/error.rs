@@ -7,7 +7,7 @@ use std::error::Error as StdError;
 use std::fmt;
 
 /// What to do about a lack of rights.
-pub const RUN_AS_ROOT: &str = "run with sudo, or inside the lab: vpnlab lab exec useru -- ...";
+pub const RUN_AS_ROOT: &str = "run with sudo, or inside the lab: vpnlab lab exec HOST -- ...";
 
 /// What every fallible function of vpnlab returns.
 pub type Result<T, E = Error> = std::result::Result<T, E>;

@@ -1,10 +1,10 @@
 //! The log: what a program did and what went wrong, on stderr, and in a file where the user names one.
 //!
 //! stdout is for results alone. The file gets both, each line with its time, so that one file tells the whole run. A
-//! log that cannot be written (a full disk, a closed terminal) is lost; it never ends the program.
+//! log that cannot be written (a full disk, a closed terminal) is lost, which is said once; it never ends the program.
 
-use std::fs::OpenOptions;
-use std::io::{IsTerminal, LineWriter, Write};
+use std::fs::{File, OpenOptions};
+use std::io::{self, IsTerminal, LineWriter, Write};
 use std::path::PathBuf;
 
 use clap::{ArgAction, Args};
@@ -39,22 +39,52 @@ pub struct LogArgs {
 pub fn start(args: &LogArgs) -> Result<()> {
     let level = level(args);
     // termcolor minds NO_COLOR and TERM=dumb by itself, but not whether there is a terminal.
-    let colors = if std::io::stderr().is_terminal() { ColorChoice::Auto } else { ColorChoice::Never };
+    let colors = if io::stderr().is_terminal() { ColorChoice::Auto } else { ColorChoice::Never };
     let mut loggers: Vec<Box<dyn SharedLogger>> =
         vec![TermLogger::new(level, terminal_format(), TerminalMode::Stderr, colors)];
     if let Some(path) = &args.log_file {
         let file = OpenOptions::new().append(true).create(true).open(path);
         let file =
             file.map_err(|error| Error::usage(format!("cannot open log file {}", path.display())).because(error))?;
-        loggers.push(WriteLogger::new(level.max(LevelFilter::Info), file_format(), LineWriter::new(file)));
+        loggers.push(WriteLogger::new(
+            level.max(LevelFilter::Info),
+            file_format(),
+            LineWriter::new(LogFile::new(file)),
+        ));
     }
     CombinedLogger::init(loggers).context(|| "cannot start the log".into())
+}
+
+/// A file that says on stderr when it cannot be written, once. The log itself is locked while it writes.
+struct LogFile {
+    file: File,
+    told: bool,
+}
+
+impl LogFile {
+    fn new(file: File) -> Self {
+        Self { file, told: false }
+    }
+}
+
+impl Write for LogFile {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.file.write(bytes).inspect_err(|error| {
+            if error.kind() != io::ErrorKind::Interrupted && !std::mem::replace(&mut self.told, true) {
+                let _ = writeln!(io::stderr(), "[WARN] cannot write to the log file: {error}");
+            }
+        })
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.file.flush()
+    }
 }
 
 /// Reports the error that ends the program: one line on stderr, and in the log file.
 pub fn fatal(error: &Error) {
     // Not eprintln, which panics when nobody reads stderr any more.
-    let _ = writeln!(std::io::stderr(), "vpnlab: {error}");
+    let _ = writeln!(io::stderr(), "vpnlab: {error}");
     log::error!(target: RESULTS, "{error}");
 }
 

@@ -129,12 +129,18 @@ fn check_name(name: &str) -> Result<(), &'static str> {
 
 /// Turns the kernel's refusal into what went wrong and what to do about it.
 fn explain(name: &str, error: io::Error) -> Error {
-    let what = format!("cannot create TUN device {name}");
+    // The kernel puts a number in the place of %d, but has not come that far.
+    let what = match name.contains("%d") {
+        true => "cannot create a TUN device".to_string(),
+        false => format!("cannot create TUN device {name}"),
+    };
     // Whether the device file or the request was refused, tun-tap does not tell; the file itself does.
     if let Err(error) = OpenOptions::new().read(true).write(true).open(DEVICE) {
         let hint = match error.kind() {
-            io::ErrorKind::PermissionDenied => format!("sudo chmod 0666 {DEVICE}, the mode it has by default"),
-            _ => "load the kernel's TUN driver: sudo modprobe tun".into(),
+            io::ErrorKind::PermissionDenied => {
+                format!("on the machine itself: sudo chmod 0666 {DEVICE}, the mode it has by default")
+            }
+            _ => "load the kernel's TUN driver, on the machine itself: sudo modprobe tun".into(),
         };
         return Error::environment(format!("{what}: cannot open {DEVICE}")).because(error).hint(hint);
     }

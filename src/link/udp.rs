@@ -413,7 +413,10 @@ fn lost(peer: &str, error: Errno) -> String {
         // ip(7): the address of a whole subnet, and the socket did not ask for that.
         Errno::EACCES => format!("{peer} is a broadcast address, and no host's: see ip -4 address"),
         Errno::ENOBUFS | Errno::EAGAIN | Errno::ENOMEM => {
-            format!("a datagram to {peer} found no room in a queue of this machine")
+            format!(
+                "a datagram to {peer} found no room in a queue of this machine, or was larger than the interface at the \
+                 other end of the wire takes"
+            )
         }
         _ => format!("a datagram to {peer} is lost: {}", error.desc()),
     }

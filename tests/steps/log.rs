@@ -59,8 +59,11 @@ for_each_user! {
         let lab = Lab::up_at(user, 4);
         let (client, server) = vpn(&lab, &["--log-file", "/dev/full"], &["--log-file", "/dev/full"]);
         assert!(lab.pings("useru", "userv"));
-        assert_eq!(ipv4_lines(&client.interrupt().ok().stdout).len(), 2);
-        assert_eq!(ipv4_lines(&server.interrupt().ok().stdout).len(), 2);
+        for end in [client, server] {
+            let done = end.interrupt().ok();
+            assert_eq!(ipv4_lines(&done.stdout).len(), 2);
+            assert_eq!(done.stderr.matches("[WARN] cannot write to the log file: No space left").count(), 1, "{done:#?}");
+        }
     }
 
     fn a_full_disk_under_stdout_does_not_end_the_tunnel(user: User) {
@@ -133,7 +136,9 @@ fn a_disk_that_fills_up_under_the_log_file_does_not_end_the_tunnel() {
     let size = lab.sh("useru", &format!("stat -c %s /proc/{}/root/run/disk/log", client.pid())).ok();
     assert_eq!(size.stdout, "4096\n", "the disk is not full");
     assert!(lab.pings("userv", CLIENT));
-    assert_eq!(ipv4_lines(&client.interrupt().ok().stdout).len(), 4);
+    let done = client.interrupt().ok();
+    assert_eq!(ipv4_lines(&done.stdout).len(), 4);
+    assert_eq!(done.stderr.matches("cannot write to the log file: No space left").count(), 1, "{done:#?}");
 }
 
 /// How many packets a line of the step's result stands for.

@@ -111,10 +111,10 @@ for_each_user! {
 #[test]
 fn without_rights_a_step_says_how_to_get_them() {
     let machine = Machine::new(User::Plain);
-    let way_out = "run with sudo, or inside the lab: vpnlab lab exec useru -- ...";
+    let way_out = "run with sudo, or inside the lab: vpnlab lab exec HOST -- ...";
     for step in [&["tun-read"][..], &["tun-ping"], &["client", "--server", "127.0.0.1"], &["server", "--port", "0"]] {
         let done = machine.vpnlab(step);
-        says(&done, 3, &["cannot create TUN device tun%d: Operation not permitted (os error 1)", way_out]);
+        says(&done, 3, &["cannot create a TUN device: Operation not permitted (os error 1)", way_out]);
         assert_eq!(done.stdout, "");
     }
     says(&machine.vpnlab(&["udp-sink", "--port", "53"]), 3, &["port 53", "ermission denied"]);
@@ -124,6 +124,6 @@ fn without_rights_a_step_says_how_to_get_them() {
 fn without_the_tun_driver_a_step_says_how_to_get_it() {
     let lab = Lab::up(User::Root);
     let done = lab.sh("useru", "mount -t tmpfs tmpfs /dev/net && exec vpnlab tun-read");
-    says(&done, 3, &["cannot create TUN device tun%d: cannot open /dev/net/tun: No such file", "sudo modprobe tun"]);
+    says(&done, 3, &["cannot create a TUN device: cannot open /dev/net/tun: No such file", "sudo modprobe tun"]);
     Running::tunnel(&lab, "useru", &["tun-read"]).interrupt().ok();
 }
