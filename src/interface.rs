@@ -7,7 +7,7 @@
 
 use std::io;
 use std::net::IpAddr;
-use std::os::fd::{AsFd, BorrowedFd};
+use std::os::fd::AsFd;
 use std::rc::Rc;
 
 use ipnet::IpNet;
@@ -22,6 +22,7 @@ use crate::memory;
 use crate::net::{Net, Route};
 use crate::packet::{SMALLEST_MTU_V4, SMALLEST_MTU_V6};
 use crate::path::{ETHERNET_MTU, Path};
+use crate::sys;
 
 /// What an interface is to be given.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -44,7 +45,8 @@ impl Settings {
     }
 }
 
-/// An interface that is kept as it was configured. Readable (select(2)) when something about an interface changed.
+/// An interface that is kept as it was configured. SIGIO arrives when something about an interface changed; then
+/// [`Interface::restore`] is due.
 pub struct Interface {
     name: String,
     index: u32,
@@ -93,6 +95,15 @@ impl Interface {
             info!("{path}, and the MTU of {} follows", self.name);
         }
         self.path = Some((path, mtu_follows));
+    }
+
+    /// Has changes announced by SIGIO from now on, and follows those so far.
+    ///
+    /// # Errors
+    /// Those of [`Interface::restore`].
+    pub fn announce(&mut self) -> Result<()> {
+        sys::announce(self.changes.as_fd()).context(|| "cannot watch the interfaces".into())?;
+        self.restore()
     }
 
     /// Has the path looked at anew, and sets the MTU to what it has room for now.
@@ -229,12 +240,6 @@ impl Interface {
             self.add_route(*network)?;
         }
         Ok(())
-    }
-}
-
-impl AsFd for Interface {
-    fn as_fd(&self) -> BorrowedFd<'_> {
-        self.changes.as_fd()
     }
 }
 

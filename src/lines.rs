@@ -7,12 +7,15 @@
 
 use std::fmt::Write as _;
 use std::io::{self, Write};
-use std::os::fd::{AsFd, BorrowedFd};
-use std::time::Duration;
+use std::os::fd::AsFd;
 
 use log::{info, warn};
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
-use nix::sys::timerfd::{ClockId, Expiration, TimerFd, TimerFlags, TimerSetTimeFlags};
+use nix::sys::signal::{SigEvent, SigevNotify, Signal};
+use nix::sys::time::TimeSpec;
+use nix::sys::timer::{Expiration, Timer, TimerSetTimeFlags};
+use nix::time::ClockId;
+use nix::unistd::gettid;
 
 use crate::counts::Tally;
 use crate::error::{Context, Result};
@@ -22,14 +25,14 @@ use crate::logging;
 /// How many packets a second are shown.
 pub const LINES_A_SECOND: u64 = 20;
 
-/// Shows packets on stdout, and knows when enough were handled. Readable (select(2)) when a second is over; then
-/// [`Lines::next_second`] is due.
+/// Shows packets on stdout, and knows when enough were handled. SIGALRM arrives in the thread that made it when a second
+/// is over; then [`Lines::next_second`] is due.
 #[derive(Debug)]
 pub struct Lines {
     limit: Option<u64>,
     handled: u64,
     budget: Budget,
-    timer: TimerFd,
+    timer: Timer,
     running: bool,
     broken: bool,
     closed: bool,
@@ -41,8 +44,9 @@ impl Lines {
     /// # Errors
     /// The kernel has no timer left to give.
     pub fn new(limit: Option<u64>) -> Result<Self> {
-        let flags = TimerFlags::TFD_CLOEXEC | TimerFlags::TFD_NONBLOCK;
-        let timer = TimerFd::new(ClockId::CLOCK_MONOTONIC, flags).context(|| "cannot create a timer".into())?;
+        let signal = SigevNotify::SigevThreadId { signal: Signal::SIGALRM, thread_id: gettid().as_raw(), si_value: 0 };
+        let timer = Timer::new(ClockId::CLOCK_MONOTONIC, SigEvent::new(signal));
+        let timer = timer.context(|| "cannot create a timer".into())?;
         let budget = Budget::default();
         Ok(Self { limit, handled: 0, budget, timer, running: false, broken: false, closed: false })
     }
@@ -83,12 +87,12 @@ impl Lines {
 
     /// Shows the count of the packets that were not shown in the second that is over, and begins the next one.
     pub fn next_second(&mut self) {
-        let _ = self.timer.wait();
         let second = self.budget.next_second();
         self.report(second.held);
         // Nothing happens any more: the timer need not wake the program before something does.
-        if second.packets() == 0 && self.timer.unset().is_ok() {
-            self.running = false;
+        self.running = second.packets() > 0;
+        if self.running {
+            self.start();
         }
     }
 
@@ -104,7 +108,7 @@ impl Lines {
 
     fn start(&mut self) {
         self.running = true;
-        let second = Expiration::Interval(Duration::from_secs(1).into());
+        let second = Expiration::OneShot(TimeSpec::new(1, 0));
         if let Err(error) = self.timer.set(second, TimerSetTimeFlags::empty()) {
             warn!("no more than {LINES_A_SECOND} packets can be shown: {}", error.desc());
         }
@@ -139,12 +143,6 @@ impl Drop for Lines {
     fn drop(&mut self) {
         let held = self.budget.held;
         self.report(held);
-    }
-}
-
-impl AsFd for Lines {
-    fn as_fd(&self) -> BorrowedFd<'_> {
-        self.timer.as_fd()
     }
 }
 

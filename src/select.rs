@@ -1,31 +1,30 @@
 //! Wait until one of several descriptors has something to read: select(2).
 //!
 //! The loop of every step blocks here and nowhere else, so that one thread serves the TUN device, the socket and
-//! Ctrl-C without ever turning in circles.
+//! signals without ever turning in circles.
 
 use std::os::fd::{AsRawFd, BorrowedFd, RawFd};
 
 use nix::errno::Errno;
-use nix::sys::select::{FD_SETSIZE, FdSet, select};
+use nix::sys::select::{FD_SETSIZE, FdSet, pselect};
+use nix::sys::signal::SigSet;
 
 use crate::error::{Context, Error, Result};
 
-/// Blocks until at least one of `fds` is readable, and says of each whether it is. A descriptor in trouble counts as
-/// readable: reading it says why.
+/// Blocks until at least one of `fds` is readable, and says of each whether it is; or until a signal arrives that is not
+/// in `blocked`, and then none is. A descriptor in trouble counts as readable: reading it says why.
 ///
 /// # Errors
 /// A descriptor is numbered [`FD_SETSIZE`] or higher, which select(2) cannot express.
-pub fn readable<const N: usize>(fds: [BorrowedFd<'_>; N]) -> Result<[bool; N]> {
+pub fn readable<const N: usize>(fds: [BorrowedFd<'_>; N], blocked: &SigSet) -> Result<[bool; N]> {
     let highest = fds.iter().map(AsRawFd::as_raw_fd).max().unwrap_or(-1);
     expressible(highest)?;
-    loop {
-        let mut ready = FdSet::new();
-        fds.iter().for_each(|fd| ready.insert(*fd));
-        match select(highest + 1, &mut ready, None, None, None) {
-            Ok(_) => return Ok(fds.map(|fd| ready.contains(fd))),
-            Err(Errno::EINTR) => {}
-            Err(error) => return Err(error).context(|| "select failed".into()),
-        }
+    let mut ready = FdSet::new();
+    fds.iter().for_each(|fd| ready.insert(*fd));
+    match pselect(highest + 1, &mut ready, None, None, None, blocked) {
+        Ok(_) => Ok(fds.map(|fd| ready.contains(fd))),
+        Err(Errno::EINTR) => Ok([false; N]),
+        Err(error) => Err(error).context(|| "select failed".into()),
     }
 }
 
@@ -51,14 +50,14 @@ mod tests {
         let (first, _keep) = pipe().unwrap();
         let (second, writer) = pipe().unwrap();
         write(&writer, b"x").unwrap();
-        assert_eq!(readable([first.as_fd(), second.as_fd()]).unwrap(), [false, true]);
+        assert_eq!(readable([first.as_fd(), second.as_fd()], &SigSet::empty()).unwrap(), [false, true]);
     }
 
     #[test]
     fn the_end_of_a_pipe_is_readable() {
         let (reader, writer) = pipe().unwrap();
         drop(writer);
-        assert_eq!(readable([reader.as_fd()]).unwrap(), [true]);
+        assert_eq!(readable([reader.as_fd()], &SigSet::empty()).unwrap(), [true]);
     }
 
     #[test]

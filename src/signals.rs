@@ -1,46 +1,106 @@
-//! SIGINT, SIGTERM and SIGHUP as a descriptor, so that the loop of a step waits for them as for a packet.
+//! The signals that a step attends to: those that end it, the timer of its output, news about its interface.
 //!
-//! A step that ends this way puts back what it changed and prints its summary. Nothing runs inside a signal handler.
-
-use std::os::fd::{AsFd, BorrowedFd};
+//! They are blocked, and let through only while `select` sleeps and, when it does not come to sleep, every so many rounds
+//! of the loop: pselect(2) delivers none while a descriptor is ready. So they cost a packet nothing, where a descriptor
+//! of their own (signalfd(2)) would be one more that `select` has to look at each time. Their handler only notes them.
 
 use nix::sys::signal::{SigSet, Signal};
-use nix::sys::signalfd::{SfdFlags, SignalFd};
 
 use crate::error::{Context, Result};
+use crate::sys;
 
-/// Readable once the user wants the program to end: Ctrl-C, `kill`, or the terminal was closed.
+/// After how many rounds of a loop that never sleeps the signals are let through: some milliseconds.
+const ROUNDS: u32 = 64;
+
+/// The signals of a step, blocked from [`Signals::block`] on.
 #[derive(Debug)]
-pub struct Signals(SignalFd);
+pub struct Signals {
+    blocked: SigSet,
+    waiting: SigSet,
+    round: u32,
+}
 
 impl Signals {
-    /// From now on the signals no longer kill the program, they wait in the descriptor (signalfd(2)). What takes its
-    /// time before the loop, like asking a name server, comes before this: Ctrl-C could not end it.
+    /// From now on no signal kills the program, all wait until they are asked for. What takes its time before the loop,
+    /// like asking a name server, comes before this: Ctrl-C could not end it.
     ///
     /// # Errors
-    /// The kernel has no descriptor left to give.
+    /// None on a Linux that has signals.
     pub fn block() -> Result<Self> {
+        let preparing = || "cannot prepare for signals".to_string();
+        let mut blocked = SigSet::from_iter([Signal::SIGINT, Signal::SIGTERM, Signal::SIGALRM, Signal::SIGIO]);
         let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
-        let mut signals = SigSet::from_iter([Signal::SIGINT, Signal::SIGTERM]);
         if !ignores(&status, Signal::SIGHUP) {
-            signals.add(Signal::SIGHUP);
+            blocked.add(Signal::SIGHUP);
         }
-        signals.thread_block().context(|| "cannot block SIGINT and SIGTERM".into())?;
-        let flags = SfdFlags::SFD_CLOEXEC | SfdFlags::SFD_NONBLOCK;
-        let descriptor =
-            SignalFd::with_flags(&signals, flags).context(|| "cannot wait for SIGINT and SIGTERM".into())?;
-        Ok(Self(descriptor))
+        let mut waiting = SigSet::thread_get_mask().context(preparing)?;
+        blocked.thread_block().context(preparing)?;
+        for signal in &blocked {
+            waiting.remove(signal);
+            sys::note(signal).context(preparing)?;
+        }
+        Ok(Self { blocked, waiting, round: 0 })
+    }
+
+    /// The signals that stay blocked while `select` sleeps: those that were blocked when the program began.
+    pub fn waiting(&self) -> &SigSet {
+        &self.waiting
+    }
+
+    /// The signals that have arrived since the last call.
+    ///
+    /// # Errors
+    /// None on a Linux that has signals.
+    pub fn arrived(&mut self) -> Result<Arrived> {
+        self.round = (self.round + 1) % ROUNDS;
+        if self.round == 0 {
+            // The kernel delivers those that wait before it returns.
+            self.waiting.thread_set_mask().context(|| "cannot let signals through".into())?;
+            self.blocked.thread_block().context(|| "cannot block signals".into())?;
+        }
+        Ok(Arrived(sys::noted()))
+    }
+
+    /// Sleeps until the user wants the program to end.
+    ///
+    /// # Errors
+    /// None on a Linux that has signals.
+    pub fn wait_for_end(&self) -> Result<()> {
+        let waiting = || "cannot wait for Ctrl-C".to_string();
+        loop {
+            if ENDS.contains(&self.blocked.wait().context(waiting)?) {
+                return Ok(());
+            }
+        }
     }
 }
 
-impl AsFd for Signals {
-    fn as_fd(&self) -> BorrowedFd<'_> {
-        self.0.as_fd()
+/// The user wants the program to end: Ctrl-C, `kill`, or the terminal was closed.
+const ENDS: [Signal; 3] = [Signal::SIGINT, Signal::SIGTERM, Signal::SIGHUP];
+
+/// Some signals that have arrived; bit N is signal N.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Arrived(u64);
+
+impl Arrived {
+    /// Whether there are none.
+    pub fn is_empty(self) -> bool {
+        self.0 == 0
+    }
+
+    /// Whether this signal is among them.
+    pub fn contains(self, signal: Signal) -> bool {
+        self.0 & (1 << signal as u32) != 0
+    }
+
+    /// Whether one is among them with which the user wants the program to end.
+    pub fn ends(self) -> bool {
+        ENDS.iter().any(|signal| self.contains(*signal))
     }
 }
 
 /// Whether the program was started to ignore this signal, as `nohup` does with SIGHUP: from /proc/self/status, where bit
-/// N of `SigIgn` is signal N + 1 (proc_pid_status(5)). A signal that is blocked would reach the descriptor all the same.
+/// N of `SigIgn` is signal N + 1 (proc_pid_status(5)). With a handler it would arrive all the same.
 fn ignores(status: &str, signal: Signal) -> bool {
     let line = status.lines().find_map(|line| line.strip_prefix("SigIgn:"));
     let mask = line.and_then(|mask| u64::from_str_radix(mask.trim(), 16).ok()).unwrap_or(0);
@@ -58,5 +118,14 @@ mod tests {
         assert!(ignores(status, Signal::SIGPIPE));
         assert!(!ignores(status, Signal::SIGINT));
         assert!(!ignores("", Signal::SIGHUP));
+    }
+
+    #[test]
+    fn what_has_arrived_is_told_by_its_bit() {
+        let arrived = Arrived(1 << Signal::SIGALRM as u32);
+        assert!(arrived.contains(Signal::SIGALRM));
+        assert!(!arrived.contains(Signal::SIGIO));
+        assert!(!arrived.ends() && !arrived.is_empty());
+        assert!(Arrived(1 << Signal::SIGHUP as u32).ends());
     }
 }

@@ -7,10 +7,12 @@ use std::io::{self, IoSliceMut};
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr, SocketAddrV4, SocketAddrV6};
 use std::ops::Range;
 use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, IntoRawFd, OwnedFd};
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use nix::cmsg_space;
+use nix::fcntl::{FcntlArg, OFlag, fcntl};
 use nix::libc;
-use nix::sys::signal::{SigHandler, Signal};
+use nix::sys::signal::{SaFlags, SigAction, SigHandler, SigSet, Signal, sigaction};
 use nix::sys::socket::{ControlMessageOwned, MsgFlags, SockaddrLike, SockaddrStorage, recvmsg};
 use nix::unistd::{ForkResult, Pid};
 
@@ -170,6 +172,40 @@ pub fn ignore(signal: Signal) -> io::Result<()> {
 pub fn restore(signal: Signal) -> io::Result<()> {
     // SAFETY: SIG_DFL runs no code of ours.
     unsafe { nix::sys::signal::signal(signal, SigHandler::SigDfl) }?;
+    Ok(())
+}
+
+/// The signals that have arrived and that nobody has asked [`noted`] for; bit N is signal N.
+static NOTED: AtomicU64 = AtomicU64::new(0);
+
+/// From now on a signal is only noted when it arrives (sigaction(2)); [`noted`] tells.
+pub fn note(signal: Signal) -> io::Result<()> {
+    extern "C" fn handler(signal: libc::c_int) {
+        NOTED.fetch_or(1 << signal, Ordering::Relaxed);
+    }
+    let action = SigAction::new(SigHandler::Handler(handler), SaFlags::SA_RESTART, SigSet::empty());
+    // SAFETY: the handler changes one atomic number, which is safe wherever it interrupts the program.
+    unsafe { sigaction(signal, &action) }?;
+    Ok(())
+}
+
+/// The signals of [`note`] that have arrived since the last call; bit N is signal N.
+pub fn noted() -> u64 {
+    // Nearly always none, and a look costs less than an exchange.
+    match NOTED.load(Ordering::Relaxed) {
+        0 => 0,
+        _ => NOTED.swap(0, Ordering::Relaxed),
+    }
+}
+
+/// From now on this process gets SIGIO whenever there is something new to read (fcntl(2), F_SETOWN and O_ASYNC).
+pub fn announce(fd: BorrowedFd<'_>) -> io::Result<()> {
+    // SAFETY: the call takes integers alone.
+    if unsafe { libc::fcntl(fd.as_raw_fd(), libc::F_SETOWN, libc::getpid()) } < 0 {
+        return Err(io::Error::last_os_error());
+    }
+    let flags = OFlag::from_bits_retain(fcntl(fd, FcntlArg::F_GETFL)?);
+    fcntl(fd, FcntlArg::F_SETFL(flags | OFlag::O_ASYNC))?;
     Ok(())
 }
 

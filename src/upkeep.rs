@@ -1,80 +1,66 @@
 //! What a step has to do now and then beside its packets: end when the user wants it to, keep the TUN device as it was
 //! configured, its MTU right, and report once a second what was not shown.
 //!
-//! All of that arrives at one descriptor (epoll(7)), because every further one that `select` waits for costs each packet
-//! some time. Nothing here touches a packet.
+//! Nothing here touches a packet, and nothing here is a descriptor: `select` waits for packets alone.
 
 use std::ops::ControlFlow;
-use std::os::fd::{AsFd, BorrowedFd};
 
-use nix::sys::epoll::{Epoll, EpollCreateFlags, EpollEvent, EpollFlags, EpollTimeout};
+use nix::sys::signal::{SigSet, Signal};
 
-use crate::error::{Context, Result};
+use crate::error::Result;
 use crate::interface::Interface;
 use crate::lines::Lines;
 use crate::memory;
 use crate::signals::Signals;
 
-/// Readable (select(2)) when there is something to do; then [`Upkeep::attend`] does it.
+/// What is due, by the signals that have arrived; [`Upkeep::attend`] does it.
 pub struct Upkeep {
-    events: Epoll,
-    _stop: Signals,
+    signals: Signals,
     interface: Option<Interface>,
 }
 
-/// Which of the descriptors has something to read.
-const STOP: u64 = 0;
-const LINES: u64 = 1;
-const INTERFACE: u64 = 2;
-
 impl Upkeep {
-    /// Waits for `stop`, for the seconds of `lines`, and for changes of the interface, where there is one.
+    /// Attends to `signals`, and to changes of the interface, where there is one.
     ///
     /// # Errors
-    /// The kernel has no descriptor left to give.
-    pub fn new(stop: Signals, lines: &Lines, interface: Option<Interface>) -> Result<Self> {
-        let preparing = || "cannot wait for several things at once".to_string();
-        let events = Epoll::new(EpollCreateFlags::EPOLL_CLOEXEC).context(preparing)?;
-        let add = |fd: BorrowedFd<'_>, which| events.add(fd, EpollEvent::new(EpollFlags::EPOLLIN, which));
-        add(stop.as_fd(), STOP).context(preparing)?;
-        add(lines.as_fd(), LINES).context(preparing)?;
-        if let Some(interface) = &interface {
-            add(interface.as_fd(), INTERFACE).context(preparing)?;
+    /// Those of [`Interface::announce`].
+    pub fn new(signals: Signals, mut interface: Option<Interface>) -> Result<Self> {
+        if let Some(interface) = &mut interface {
+            interface.announce()?;
         }
         // From here on there is only the loop.
         memory::release();
-        Ok(Self { events, _stop: stop, interface })
+        Ok(Self { signals, interface })
     }
 
-    /// Does what is due; breaks when the user wants the program to end.
+    /// The signals that stay blocked while `select` sleeps; any other wakes it, and is due here.
+    pub fn waiting(&self) -> &SigSet {
+        self.signals.waiting()
+    }
+
+    /// Does what is due; breaks when the user wants the program to end. Nearly free while nothing is: for every round.
     ///
     /// # Errors
     /// Those of [`Interface::restore`].
     pub fn attend(&mut self, lines: &mut Lines) -> Result<ControlFlow<()>> {
-        let mut due = [EpollEvent::empty(); 3];
-        let count = self.events.wait(&mut due, EpollTimeout::ZERO).context(|| "epoll failed".into())?;
-        for event in &due[..count] {
-            match (event.data(), &mut self.interface) {
-                (STOP, _) => return Ok(ControlFlow::Break(())),
-                (LINES, interface) => {
-                    lines.next_second();
-                    interface.iter_mut().for_each(Interface::adjust);
-                }
-                // The change may be one of the interface that the tunnel's datagrams leave through.
-                (_, Some(interface)) => {
-                    interface.restore()?;
-                    interface.adjust();
-                }
-                (_, None) => {}
+        let arrived = self.signals.arrived()?;
+        if arrived.is_empty() {
+            return Ok(ControlFlow::Continue(()));
+        }
+        if arrived.ends() {
+            return Ok(ControlFlow::Break(()));
+        }
+        if arrived.contains(Signal::SIGALRM) {
+            lines.next_second();
+        }
+        if let Some(interface) = &mut self.interface {
+            if arrived.contains(Signal::SIGIO) {
+                interface.restore()?;
             }
+            // The change may be one of the interface that the tunnel's datagrams leave through.
+            interface.adjust();
         }
         Ok(ControlFlow::Continue(()))
-    }
-}
-
-impl AsFd for Upkeep {
-    fn as_fd(&self) -> BorrowedFd<'_> {
-        self.events.0.as_fd()
     }
 }
 
@@ -82,17 +68,33 @@ impl AsFd for Upkeep {
 mod tests {
     use super::*;
     use crate::select::readable;
-    use nix::sys::signal::{Signal, raise};
+    use nix::sys::signal::raise;
+    use nix::unistd::{pipe, write};
+    use std::os::fd::AsFd;
 
+    /// One test, since signals are the whole process's.
     #[test]
     fn a_signal_breaks_the_loop_and_a_second_does_not() {
+        let mut upkeep = Upkeep::new(Signals::block().unwrap(), None).unwrap();
         let mut lines = Lines::new(None).unwrap();
-        let mut upkeep = Upkeep::new(Signals::block().unwrap(), &lines, None).unwrap();
+        let (silent, _writer) = pipe().unwrap();
+        let mut wake = |lines: &mut Lines| {
+            assert_eq!(readable([silent.as_fd()], upkeep.waiting()).unwrap(), [false]);
+            upkeep.attend(lines).unwrap()
+        };
         lines.packet(0, || "a packet".into());
-        assert_eq!(readable([upkeep.as_fd()]).unwrap(), [true]);
-        assert_eq!(upkeep.attend(&mut lines).unwrap(), ControlFlow::Continue(()));
+        assert_eq!(wake(&mut lines), ControlFlow::Continue(()));
         raise(Signal::SIGTERM).unwrap();
-        assert_eq!(readable([upkeep.as_fd()]).unwrap(), [true]);
-        assert_eq!(upkeep.attend(&mut lines).unwrap(), ControlFlow::Break(()));
+        assert_eq!(wake(&mut lines), ControlFlow::Break(()));
+
+        // A loop that never comes to sleep.
+        let (flooded, writer) = pipe().unwrap();
+        write(&writer, b"x").unwrap();
+        raise(Signal::SIGINT).unwrap();
+        let round = |_: &u32| {
+            assert_eq!(readable([flooded.as_fd()], upkeep.waiting()).unwrap(), [true]);
+            upkeep.attend(&mut lines).unwrap().is_break()
+        };
+        assert!((0..100).collect::<Vec<u32>>().iter().any(round));
     }
 }

@@ -4,7 +4,6 @@
 //! they print, and judges each step by it. `stages` is the story, `stage` runs commands and tells it.
 
 use std::io::IsTerminal;
-use std::os::fd::AsFd;
 use std::process::{Command, Stdio};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -16,7 +15,7 @@ use serde::Serialize;
 
 use crate::error::{Context, Error, Result};
 use crate::signals::Signals;
-use crate::{logging, output, select, topology};
+use crate::{logging, output, topology};
 
 mod program;
 mod stage;
@@ -163,7 +162,7 @@ impl DemoLab {
         let lab = Self { name: self.name.clone() };
         thread::spawn(move || {
             // Without a signal, or when waiting for one fails, the story ends by itself.
-            if select::readable([stop.as_fd()]).is_ok() {
+            if stop.wait_for_end().is_ok() {
                 silence.store(true, Ordering::Relaxed);
                 let done = lab.down();
                 if let Err(error) = &done {

@@ -449,7 +449,7 @@ mod tests {
 
     /// Receives until something was counted as received or dropped.
     fn receive(link: &mut UdpLink, batch: &mut Batch) {
-        crate::select::readable([link.as_fd()]).unwrap();
+        crate::select::readable([link.as_fd()], &nix::sys::signal::SigSet::empty()).unwrap();
         link.recv(batch).unwrap();
     }
 

@@ -27,7 +27,7 @@ pub struct ClientArgs {
 /// Sends every packet from the TUN device to the server. Nothing comes back yet.
 pub fn run(args: &ClientArgs) -> Result<()> {
     let server = args.client.find_server()?;
-    let stop = Signals::block()?;
+    let signals = Signals::block()?;
 
     // The routes decide which packets the kernel sends through the TUN device.
     let (tun, interface) = args.client.open_tun(&args.tun, ETHERNET_MTU, server, &[])?;
@@ -36,16 +36,16 @@ pub fn run(args: &ClientArgs) -> Result<()> {
 
     let mut packets = Batch::new();
     let mut lines = Lines::new(args.tun.count)?;
-    let mut upkeep = Upkeep::new(stop, &lines, Some(interface))?;
+    let mut upkeep = Upkeep::new(signals, Some(interface))?;
     while !lines.done() {
-        let [from_tun, due] = select::readable([tun.as_fd(), upkeep.as_fd()])?;
+        let [from_tun] = select::readable([tun.as_fd()], upkeep.waiting())?;
         if from_tun {
             // The whole packet, header included, becomes the payload of a datagram.
             tun.recv(&mut packets)?;
             lines.packets(&packets, |packet| format!("From tun ==>: {}", ends(packet, "-->")));
             net.send(&packets)?;
         }
-        if due && upkeep.attend(&mut lines)?.is_break() {
+        if upkeep.attend(&mut lines)?.is_break() {
             break;
         }
     }

@@ -26,7 +26,7 @@ pub struct ServerArgs {
 
 /// Writes every packet from the network to the TUN device. Nothing goes back yet.
 pub fn run(args: &ServerArgs) -> Result<()> {
-    let stop = Signals::block()?;
+    let signals = Signals::block()?;
     let mut net = args.server.listen()?;
     let local = net.local()?;
 
@@ -36,9 +36,9 @@ pub fn run(args: &ServerArgs) -> Result<()> {
 
     let mut packets = Batch::new();
     let mut lines = Lines::new(args.tun.count)?;
-    let mut upkeep = Upkeep::new(stop, &lines, Some(interface))?;
+    let mut upkeep = Upkeep::new(signals, Some(interface))?;
     while !lines.done() {
-        let [from_net, due] = select::readable([net.as_fd(), upkeep.as_fd()])?;
+        let [from_net] = select::readable([net.as_fd()], upkeep.waiting())?;
         if from_net {
             // The payload of a datagram is a whole packet; the outer headers are gone already.
             net.recv(&mut packets)?;
@@ -48,7 +48,7 @@ pub fn run(args: &ServerArgs) -> Result<()> {
             });
             tun.send(&packets)?;
         }
-        if due && upkeep.attend(&mut lines)?.is_break() {
+        if upkeep.attend(&mut lines)?.is_break() {
             break;
         }
     }

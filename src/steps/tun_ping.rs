@@ -27,7 +27,7 @@ pub struct TunPingArgs {
 
 /// Answers every echo request that comes out of the TUN device, and ignores everything else.
 pub fn run(args: &TunPingArgs) -> Result<()> {
-    let stop = Signals::block()?;
+    let signals = Signals::block()?;
     let settings = args.tun.settings(topology::current().tunnel.client_address, ETHERNET_MTU)?;
     let mtu = settings.mtu as usize;
     let (tun, interface) = args.tun.open(settings)?;
@@ -36,9 +36,9 @@ pub fn run(args: &TunPingArgs) -> Result<()> {
 
     let (mut packets, mut replies) = (Batch::new(), Batch::new());
     let mut lines = Lines::new(args.tun.count)?;
-    let mut upkeep = Upkeep::new(stop, &lines, Some(interface))?;
+    let mut upkeep = Upkeep::new(signals, Some(interface))?;
     while !lines.done() && !lines.closed() {
-        let [from_tun, due] = select::readable([tun.as_fd(), upkeep.as_fd()])?;
+        let [from_tun] = select::readable([tun.as_fd()], upkeep.waiting())?;
         if from_tun {
             tun.recv(&mut packets)?;
             replies.clear();
@@ -49,7 +49,7 @@ pub fn run(args: &TunPingArgs) -> Result<()> {
             }
             tun.send(&replies)?;
         }
-        if due && upkeep.attend(&mut lines)?.is_break() {
+        if upkeep.attend(&mut lines)?.is_break() {
             break;
         }
     }

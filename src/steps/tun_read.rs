@@ -32,8 +32,8 @@ pub struct TunReadArgs {
 
 /// Shows every packet that comes out of the TUN device, and writes one back where that is asked for.
 pub fn run(args: &TunReadArgs) -> Result<()> {
-    // Ctrl-C arrives as a descriptor, too: one more thing to wait for.
-    let stop = Signals::block()?;
+    // From here on Ctrl-C ends the loop, not the program.
+    let signals = Signals::block()?;
 
     // A TUN device with an address, and up: from now on, packets for its subnet come to us.
     let settings = args.tun.settings(topology::current().tunnel.client_address, ETHERNET_MTU)?;
@@ -42,9 +42,9 @@ pub fn run(args: &TunReadArgs) -> Result<()> {
 
     let (mut packets, mut replies) = (Batch::new(), Batch::new());
     let mut lines = Lines::new(args.tun.count)?;
-    let mut upkeep = Upkeep::new(stop, &lines, Some(interface))?;
+    let mut upkeep = Upkeep::new(signals, Some(interface))?;
     while !lines.done() && !lines.closed() {
-        let [from_tun, due] = select::readable([tun.as_fd(), upkeep.as_fd()])?;
+        let [from_tun] = select::readable([tun.as_fd()], upkeep.waiting())?;
         if from_tun {
             // What is read is one IP packet: a bunch of bytes, the first of them its IP header.
             tun.recv(&mut packets)?;
@@ -60,7 +60,7 @@ pub fn run(args: &TunReadArgs) -> Result<()> {
             // What is written arrives in the kernel as if it came from a wire.
             tun.send(&replies)?;
         }
-        if due && upkeep.attend(&mut lines)?.is_break() {
+        if upkeep.attend(&mut lines)?.is_break() {
             break;
         }
     }

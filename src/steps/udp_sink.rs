@@ -33,9 +33,9 @@ pub struct UdpSinkArgs {
 
 /// Shows from where each datagram came, and between whom the packet inside it is.
 pub fn run(args: &UdpSinkArgs) -> Result<()> {
-    let stop = Signals::block()?;
+    let signals = Signals::block()?;
     let mut lines = Lines::new(args.count)?;
-    let mut upkeep = Upkeep::new(stop, &lines, None)?;
+    let mut upkeep = Upkeep::new(signals, None)?;
 
     // Any datagram that reaches our port is ours, whoever sent it: no root needed, no connection either.
     let socket = bind(options::listening_address(args.bind, args.port))?;
@@ -46,7 +46,7 @@ pub fn run(args: &UdpSinkArgs) -> Result<()> {
     let mut buffer = vec![0; LARGEST_PACKET];
     let mut counts = Counts::default();
     while !lines.done() && !lines.closed() {
-        let [from_net, due] = select::readable([socket.as_fd(), upkeep.as_fd()])?;
+        let [from_net] = select::readable([socket.as_fd()], upkeep.waiting())?;
         if from_net {
             let (datagram, from) = match socket.recv_from(&mut buffer) {
                 Ok((length, from)) => (&buffer[..length], plain(from)),
@@ -60,7 +60,7 @@ pub fn run(args: &UdpSinkArgs) -> Result<()> {
                 Err(_) => drop(counts.drops.note(Cause::NotIp)),
             }
         }
-        if due && upkeep.attend(&mut lines)?.is_break() {
+        if upkeep.attend(&mut lines)?.is_break() {
             break;
         }
     }

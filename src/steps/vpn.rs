@@ -55,23 +55,23 @@ pub fn run(args: &VpnArgs) -> Result<()> {
 fn run_client(args: &VpnArgs, options: &TunOptions) -> Result<()> {
     args.server.refuse("--role server")?;
     let server = args.client.find_server()?;
-    let stop = Signals::block()?;
+    let signals = Signals::block()?;
     let net = UdpLink::to_server(server)?;
     let routes = &topology::current().tunnel.routes;
     let (tun, interface) = args.client.open_tun(options, net.path().mtu(), server, routes)?;
-    carry(args, tun, interface, net, stop)
+    carry(args, tun, interface, net, signals)
 }
 
 fn run_server(args: &VpnArgs, options: &TunOptions) -> Result<()> {
     args.client.refuse("--role client")?;
-    let stop = Signals::block()?;
+    let signals = Signals::block()?;
     let net = args.server.listen()?;
     let (tun, interface, _forwarding) = args.server.open_tun(options, net.path().mtu())?;
-    carry(args, tun, interface, net, stop)
+    carry(args, tun, interface, net, signals)
 }
 
 /// Carries packets between the TUN device and the network, until the user ends it.
-fn carry(args: &VpnArgs, tun: Tun, mut interface: Interface, net: UdpLink, stop: Signals) -> Result<()> {
+fn carry(args: &VpnArgs, tun: Tun, mut interface: Interface, net: UdpLink, signals: Signals) -> Result<()> {
     let tun = TunLink::new(tun, interface.addresses());
     // The same loop, whether the links carry packets one by one or many at a time.
     let (tun, mut net) = match args.offload.parts() {
@@ -83,10 +83,10 @@ fn carry(args: &VpnArgs, tun: Tun, mut interface: Interface, net: UdpLink, stop:
     interface.watch_path(net.path(), args.tun.mtu.is_none());
     let mut packets = net.batch();
     let mut lines = Lines::new(args.tun.count)?;
-    let mut upkeep = Upkeep::new(stop, &lines, Some(interface))?;
+    let mut upkeep = Upkeep::new(signals, Some(interface))?;
     while !lines.done() {
         // Sleep until one side has something; asking them in turns would burn a processor.
-        let [from_tun, from_net, due] = select::readable([tun.as_fd(), net.as_fd(), upkeep.as_fd()])?;
+        let [from_tun, from_net] = select::readable([tun.as_fd(), net.as_fd()], upkeep.waiting())?;
         if from_tun {
             tun.recv(&mut packets)?;
             lines.packets(&packets, |packet| format!("From tun ==>: {}", ends(packet, "-->")));
@@ -97,7 +97,7 @@ fn carry(args: &VpnArgs, tun: Tun, mut interface: Interface, net: UdpLink, stop:
             lines.packets(&packets, |packet| format!("From socket <==: {}", ends(packet, "-->")));
             tun.send(&packets)?;
         }
-        if due && upkeep.attend(&mut lines)?.is_break() {
+        if upkeep.attend(&mut lines)?.is_break() {
             break;
         }
     }
