@@ -11,7 +11,8 @@ use ipnet::IpNet;
 use log::{Level, log};
 use netlink_packet_core::{NLM_F_CREATE, NLM_F_DUMP, NLM_F_EXCL};
 use netlink_packet_route::address::{AddressAttribute, AddressMessage};
-use netlink_packet_route::link::{LinkAttribute, LinkFlags, LinkMessage};
+use netlink_packet_route::link::{InfoKind, LinkAttribute, LinkFlags, LinkInfo, LinkMessage};
+use netlink_packet_route::neighbour::{NeighbourAddress, NeighbourAttribute, NeighbourMessage, NeighbourState};
 use netlink_packet_route::route::{
     RouteAddress, RouteAttribute, RouteFlags, RouteMessage, RouteProtocol, RouteScope, RouteType,
 };
@@ -45,6 +46,36 @@ pub struct Link {
     pub mtu: u32,
     /// What `ip link set alias` wrote on it.
     pub alias: Option<String>,
+    /// Whether it is a TUN or TAP device.
+    pub is_tun: bool,
+    /// Whether it could carry something: a wire's other end is up, a program holds a TUN device.
+    pub has_carrier: bool,
+    /// What has passed through it.
+    pub passed: Passed,
+}
+
+/// How many packets have passed through an interface. A TUN device counts one as sent when a program has read it.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Passed {
+    /// Those that came in.
+    pub received: u64,
+    /// Those that went out.
+    pub sent: u64,
+    /// Those that came in and were dropped there, or were none.
+    pub received_lost: u64,
+    /// Those that should have gone out and were dropped there.
+    pub sent_lost: u64,
+}
+
+/// A neighbour on a wire, as the kernel has found it or not (arp(7)).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Neighbour {
+    /// The interface's number.
+    pub link: u32,
+    /// Its address.
+    pub address: IpAddr,
+    /// Whether it has been asked for, and has not answered.
+    pub is_missing: bool,
 }
 
 /// A route to add or to remove: `ip route add TO [via VIA] [dev LINK]`.
@@ -256,6 +287,41 @@ impl Net {
         Ok(self.lookup(destination, RouteFlags::empty())?.as_ref().map(Hop::from_message))
     }
 
+    /// Where the kernel would send a packet from `source` that has arrived on the interface of this number: the answer to
+    /// `ip route get DESTINATION from SOURCE iif LINK`.
+    ///
+    /// # Errors
+    /// Why it would not, as an errno: EXDEV (reverse-path filter; EINVAL since Linux 6.14), EHOSTUNREACH (not forwarded, or no
+    /// route), EINVAL (the source is one of the host's own addresses, or none at all).
+    pub fn forward_to(&self, source: IpAddr, destination: IpAddr, arrives_on: u32) -> io::Result<Hop> {
+        let invalid = |error| io::Error::new(io::ErrorKind::InvalidInput, error);
+        let prefix = if destination.is_ipv4() { 32 } else { 128 };
+        let message = RouteMessageBuilder::<IpAddr>::new().destination_prefix(destination, prefix);
+        let message = message.and_then(|message| message.source_prefix(source, prefix)).map_err(invalid)?;
+        let mut message = message.input_interface(arrives_on).build();
+        message.header.table = 0;
+        let found = self.socket.ask(RouteNetlinkMessage::GetRoute(message), 0)?.into_iter().find_map(of_route);
+        found.as_ref().map(Hop::from_message).ok_or_else(|| io::ErrorKind::NotFound.into())
+    }
+
+    /// The neighbours that the kernel knows or looks for.
+    pub fn neighbours(&self) -> Result<Vec<Neighbour>> {
+        let all = self.list(RouteNetlinkMessage::GetNeighbour(NeighbourMessage::default()), |told| match told {
+            RouteNetlinkMessage::NewNeighbour(message) => Some(message),
+            _ => None,
+        });
+        let neighbour = |message: &NeighbourMessage| {
+            let address = message.attributes.iter().find_map(|attribute| match attribute {
+                NeighbourAttribute::Destination(NeighbourAddress::Inet(address)) => Some(IpAddr::V4(*address)),
+                NeighbourAttribute::Destination(NeighbourAddress::Inet6(address)) => Some(IpAddr::V6(*address)),
+                _ => None,
+            })?;
+            let is_missing = matches!(message.header.state, NeighbourState::Incomplete | NeighbourState::Failed);
+            Some(Neighbour { link: message.header.ifindex, address, is_missing })
+        };
+        Ok(all.context(|| "cannot list the neighbours".into())?.iter().filter_map(neighbour).collect())
+    }
+
     /// The entry of a routing table that a packet for `destination` would follow; `None` where there is none.
     pub fn entry_for(&self, destination: IpAddr) -> Result<Option<Entry>> {
         let found = self.lookup(destination, RouteFlags::FibMatch | RouteFlags::LookupTable)?;
@@ -348,12 +414,25 @@ impl Link {
             up: message.header.flags.contains(LinkFlags::Up),
             mtu: 0,
             alias: None,
+            is_tun: false,
+            has_carrier: false,
+            passed: Passed::default(),
         };
         for attribute in &message.attributes {
             match attribute {
                 LinkAttribute::IfName(name) => link.name.clone_from(name),
                 LinkAttribute::Mtu(mtu) => link.mtu = *mtu,
                 LinkAttribute::IfAlias(alias) => link.alias = Some(alias.clone()),
+                LinkAttribute::LinkInfo(parts) => link.is_tun = parts.contains(&LinkInfo::Kind(InfoKind::Tun)),
+                LinkAttribute::Carrier(carrier) => link.has_carrier = *carrier != 0,
+                LinkAttribute::Stats64(counts) => {
+                    link.passed = Passed {
+                        received: counts.rx_packets,
+                        sent: counts.tx_packets,
+                        received_lost: counts.rx_dropped + counts.rx_errors,
+                        sent_lost: counts.tx_dropped + counts.tx_errors,
+                    }
+                }
                 _ => {}
             }
         }

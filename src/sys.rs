@@ -282,6 +282,34 @@ pub fn interface_index(socket: BorrowedFd<'_>, name: &str) -> io::Result<u32> {
     Ok(unsafe { answer.ifr_ifru.ifru_ifindex }.unsigned_abs())
 }
 
+/// The name of the interface of this number, in the network namespace of this socket.
+///
+/// # Errors
+/// `ENODEV`: there is none.
+pub fn interface_name(socket: BorrowedFd<'_>, index: u32) -> io::Result<String> {
+    let mut request = interface_request("")?;
+    request.ifr_ifru.ifru_ifindex = index as libc::c_int;
+    // SAFETY: the request reads and writes one `ifreq`, which outlives it.
+    if unsafe { libc::ioctl(socket.as_raw_fd(), libc::SIOCGIFNAME, &mut request) } != 0 {
+        return Err(io::Error::last_os_error());
+    }
+    let name: Vec<u8> = request.ifr_name.iter().map(|byte| *byte as u8).take_while(|byte| *byte != 0).collect();
+    Ok(String::from_utf8_lossy(&name).into_owned())
+}
+
+/// How many frames an AF_PACKET socket had no room for since this was last asked (packet(7), PACKET_STATISTICS).
+pub fn packets_lost(socket: BorrowedFd<'_>) -> io::Result<u32> {
+    // `struct tpacket_stats`: how many frames there were, and how many of them were dropped.
+    let mut statistics = [0_u32; 2];
+    let mut size = size_of_val(&statistics) as libc::socklen_t;
+    let (fd, value) = (socket.as_raw_fd(), (&raw mut statistics).cast());
+    // SAFETY: `statistics` and `size` outlive the call, which writes no more than the `size` bytes of `statistics`.
+    match unsafe { libc::getsockopt(fd, libc::SOL_PACKET, libc::PACKET_STATISTICS, value, &raw mut size) } {
+        0 => Ok(statistics[1]),
+        _ => Err(io::Error::last_os_error()),
+    }
+}
+
 /// The flags of an interface (`IFF_UP`, ...), in the network namespace of this socket.
 ///
 /// # Errors

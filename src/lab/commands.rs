@@ -12,7 +12,7 @@ use crate::error::{Context, Error, Result};
 use crate::lab::host::{self, Program};
 use crate::lab::lock::{RootLock, UserLock};
 use crate::lab::processes::Owner;
-use crate::lab::{Lab, Mode, build, check, clear, processes, root, rootless, status};
+use crate::lab::{Lab, Mode, build, check, clear, processes, record, root, rootless, status};
 use crate::topology::{HANDOUT, Topology};
 use crate::{output, sys};
 
@@ -83,6 +83,15 @@ enum LabCommand {
         /// The host to open it on
         host: String,
     },
+    /// Record what passes all interfaces of all hosts, until Ctrl-C, in a file for Wireshark
+    #[command(after_help = "EXAMPLES:\n  vpnlab lab capture all.pcapng\n  \
+        vpnlab lab capture - | wireshark -k -i - -d udp.port==9090,ip     # while it happens\n\n\
+        Its interfaces are useru/tun0, server/eth0, ...; -d udp.port==9090,ip shows the packets inside the tunnel's datagrams.")]
+    Capture {
+        /// The file, which is written anew; - for stdout
+        #[arg(value_name = "FILE")]
+        file: PathBuf,
+    },
     /// Check the topology, as step 0 of the handout does: who reaches whom, and who must not
     #[command(after_help = "EXAMPLES:\n  vpnlab lab check\n  vpnlab lab check --json | jq .passed\n\n\
         The exit code is 0 if all is as it must be, 1 if not.")]
@@ -96,7 +105,7 @@ enum LabCommand {
 /// Runs `vpnlab lab`; returns the exit code.
 pub fn run(args: &LabArgs) -> Result<u8> {
     let name = args.name.as_str();
-    refuse_inside(&args.command)?;
+    refuse_inside(changes(&args.command))?;
     // `vpnlab lab status | head -1` ends quietly, as other programs do.
     sys::restore(Signal::SIGPIPE).context(|| "cannot restore SIGPIPE".into())?;
     let _lock = lock(name, &args.command)?;
@@ -107,24 +116,33 @@ pub fn run(args: &LabArgs) -> Result<u8> {
         LabCommand::Status { json } => status(*json).map(|()| 0),
         LabCommand::Exec { host, command } => run_on(name, host, Program::Command(command)),
         LabCommand::Shell { host } => run_on(name, host, Program::Shell),
+        LabCommand::Capture { file } => record::run(&Lab::open(name)?, file).map(|()| 0),
         LabCommand::Check { json } => check(name, *json),
     }
 }
 
 /// From inside a host of a rootless lab, the machine's labs cannot be seen; from inside one of root's, which has a mount
 /// namespace of its own, a lab would be built that the machine cannot see.
-fn refuse_inside(command: &LabCommand) -> Result<()> {
+fn refuse_inside(changes: bool) -> Result<()> {
     let is_root = nix::unistd::getuid().is_root();
     let host = match std::env::var(host::HOST_VARIABLE) {
-        Ok(host) if !is_root || changes(command) => format!("host {host}"),
+        Ok(host) if !is_root || changes => format!("host {host}"),
         // `ip netns exec` sets no variable.
-        _ if is_root && changes(command) => match root::own_mark()? {
+        _ if is_root && changes => match root::own_mark()? {
             Some(mark) => format!("a host ({mark})"),
             None => return Ok(()),
         },
         _ => return Ok(()),
     };
     Err(Error::usage(format!("this is {host} of a lab")).hint("type lab commands in a shell of the machine itself"))
+}
+
+/// Says that a command which looks at a whole lab must be typed on the machine itself, where it is not.
+///
+/// # Errors
+/// This is a host of a lab, from which the labs cannot be seen.
+pub fn refuse_inside_a_host() -> Result<()> {
+    refuse_inside(false)
 }
 
 /// Whether a command makes, changes or ends a lab.
@@ -156,7 +174,7 @@ fn lock(name: &str, command: &LabCommand) -> Result<Option<Lock>> {
 }
 
 /// Lab names become names of namespaces, sockets and files.
-fn lab_name(name: &str) -> Result<String, String> {
+pub fn lab_name(name: &str) -> Result<String, String> {
     let plain = name.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'-');
     match plain && (1..=32).contains(&name.len()) && !name.starts_with('-') {
         true => Ok(name.to_string()),

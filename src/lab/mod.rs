@@ -31,6 +31,7 @@ pub mod names;
 pub mod namespace;
 pub mod probe;
 pub mod processes;
+pub mod record;
 pub mod reject;
 pub mod root;
 pub mod rootless;
@@ -38,7 +39,7 @@ pub mod standin;
 pub mod status;
 pub mod sysctl;
 
-pub use commands::{LabArgs, run};
+pub use commands::{LabArgs, lab_name, refuse_inside_a_host, run};
 
 /// A running lab.
 pub struct Lab {

@@ -107,18 +107,8 @@ impl Prober {
     ) -> Result<(Answer, Duration)> {
         let failed = || format!("cannot send an echo request to {to}");
         setsockopt(&self.socket, sockopt::Ipv4Ttl, &i32::from(ttl)).context(failed)?;
-        let mut request = vec![0; ICMP_HEADER + payload];
-        for (place, byte) in request.iter_mut().enumerate().skip(ICMP_HEADER) {
-            *byte = place as u8;
-        }
-        if let Some(mut echo) = MutableEchoRequestPacket::new(&mut request) {
-            echo.set_icmp_type(IcmpTypes::EchoRequest);
-            echo.set_identifier(self.identifier);
-            echo.set_sequence_number(sequence);
-            if let Some(sum) = IcmpPacket::new(echo.packet_mut()).map(|packet| checksum(&packet)) {
-                echo.set_checksum(sum);
-            }
-        }
+        let payload: Vec<u8> = (ICMP_HEADER..ICMP_HEADER + payload).map(|place| place as u8).collect();
+        let request = echo_request(self.identifier, sequence, &payload);
         let started = Instant::now();
         let address = SockaddrIn::from(SocketAddrV4::new(to, 0));
         match sendto(self.socket.as_raw_fd(), &request, &address, MsgFlags::empty()) {
@@ -192,6 +182,21 @@ impl Prober {
         let word = |at: usize| echo.get(at..at + 2).map(|bytes| u16::from_be_bytes([bytes[0], bytes[1]]));
         word(4) == Some(self.identifier) && word(6) == Some(sequence)
     }
+}
+
+/// An ICMP echo request with this payload (RFC 792), from its ICMP header on.
+pub fn echo_request(identifier: u16, sequence: u16, payload: &[u8]) -> Vec<u8> {
+    let mut request = vec![0; ICMP_HEADER];
+    request.extend(payload);
+    if let Some(mut echo) = MutableEchoRequestPacket::new(&mut request) {
+        echo.set_icmp_type(IcmpTypes::EchoRequest);
+        echo.set_identifier(identifier);
+        echo.set_sequence_number(sequence);
+        if let Some(sum) = IcmpPacket::new(echo.packet_mut()).map(|packet| checksum(&packet)) {
+            echo.set_checksum(sum);
+        }
+    }
+    request
 }
 
 /// A time as poll(2) takes it, rounded up to whole milliseconds.

@@ -1,0 +1,151 @@
+//! `lab capture`: everything that passes the interfaces of a lab's hosts, into a file for Wireshark, until Ctrl-C.
+
+use std::fs::File;
+use std::io::{self, BufWriter, IsTerminal, Write};
+use std::os::fd::AsFd;
+use std::path::Path;
+
+use nix::errno::Errno;
+use nix::poll::{PollFd, PollFlags, ppoll};
+use nix::sys::time::TimeSpec;
+
+use crate::error::{Context, Error, Result};
+use crate::lab::capture::{Capture, Frame};
+use crate::lab::{Lab, namespace};
+use crate::output;
+use crate::pcapng::{LinkType, Packet, Pcapng};
+use crate::signals::Signals;
+use crate::topology::Topology;
+
+/// How many frames of one host are written before the others have their turn.
+const TURN: usize = 256;
+
+/// How long frames wait at most before whoever reads the file sees them, while nothing else happens.
+const FLUSH: TimeSpec = TimeSpec::new(0, 100_000_000);
+
+/// Captures on every host of a lab into a file, or into stdout for `-`, until the user ends it.
+///
+/// # Errors
+/// The file cannot be written.
+pub fn run(lab: &Lab, path: &Path) -> Result<()> {
+    let failed = || format!("cannot write {}", path.display());
+    let file = open(path)?;
+    let mut signals = Signals::block()?;
+    lab.join()?;
+    let open = |network| namespace::inside(network, Capture::open);
+    let mut captures = lab.networks.hosts.iter().map(open).collect::<Result<Vec<_>>>()?;
+    let mut record = Record::new(&lab.topology, BufWriter::new(file)).context(failed)?;
+    output::error_line(format_args!(
+        "recording what passes the hosts of lab {} into {}; Ctrl-C ends it",
+        lab.name,
+        path.display()
+    ));
+
+    let (mut packets, mut lost) = (0_u64, 0_u64);
+    let mut is_flushed = false;
+    while !signals.arrived()?.ends() {
+        let mut awaited: Vec<_> = captures.iter().map(|it| PollFd::new(it.as_fd(), PollFlags::POLLIN)).collect();
+        let timeout = if is_flushed { None } else { Some(FLUSH) };
+        match ppoll(&mut awaited, timeout, Some(*signals.waiting())) {
+            // Nothing came for a while.
+            Ok(0) => {
+                record.flush().context(failed)?;
+                is_flushed = true;
+                continue;
+            }
+            Ok(_) => {}
+            Err(Errno::EINTR) => continue,
+            Err(errno) => return Err(Error::failed("cannot wait for packets").because(errno)),
+        }
+        is_flushed = false;
+        for (host, capture) in captures.iter_mut().enumerate() {
+            for _ in 0..TURN {
+                let Some(frame) = capture.next()? else { break };
+                record.frame(host, &frame).context(failed)?;
+                packets += 1;
+            }
+            lost += u64::from(capture.lost());
+        }
+    }
+    record.flush().context(failed)?;
+    let lost = if lost > 0 { format!("; {lost} more came faster than they could be written") } else { String::new() };
+    output::error_line(format_args!("{packets} packets in {}{lost}", path.display()));
+    Ok(())
+}
+
+fn open(path: &Path) -> Result<Box<dyn Write>> {
+    if path == Path::new("-") {
+        return match io::stdout().is_terminal() {
+            true => Err(Error::usage("a terminal cannot show what is captured")
+                .hint("name a file, or pipe it: vpnlab lab capture - | wireshark -k -i -")),
+            false => Ok(Box::new(io::stdout())),
+        };
+    }
+    let file = File::create(path);
+    let file = file.map_err(|error| Error::usage(format!("cannot write {}", path.display())).because(error))?;
+    Ok(Box::new(file))
+}
+
+/// A file of what passes the interfaces of a lab, each named `HOST/INTERFACE`, in the order of their first packets.
+pub struct Record<'t, W> {
+    topology: &'t Topology,
+    pcapng: Pcapng<W>,
+    points: Vec<((usize, String), u32)>,
+}
+
+impl<'t, W: Write> Record<'t, W> {
+    /// Begins the file.
+    ///
+    /// # Errors
+    /// Those of the file.
+    pub fn new(topology: &'t Topology, file: W) -> io::Result<Self> {
+        Ok(Self { topology, pcapng: Pcapng::new(file)?, points: Vec::new() })
+    }
+
+    /// Adds a frame that one of a host's interfaces has seen.
+    ///
+    /// # Errors
+    /// Those of the file.
+    pub fn frame(&mut self, host: usize, frame: &Frame) -> io::Result<()> {
+        self.commented(host, frame, None)
+    }
+
+    /// Adds a frame with a comment.
+    ///
+    /// # Errors
+    /// Those of the file.
+    pub fn commented(&mut self, host: usize, frame: &Frame, comment: Option<&str>) -> io::Result<()> {
+        let interface = self.point(host, &frame.interface, frame.kind)?;
+        self.pcapng.packet(&Packet {
+            interface,
+            at: frame.at,
+            direction: frame.direction,
+            bytes: &frame.bytes,
+            length: frame.length,
+            comment,
+        })
+    }
+
+    /// The number of an interface in the file, which is described when it is met first.
+    ///
+    /// # Errors
+    /// Those of the file.
+    pub fn point(&mut self, host: usize, interface: &str, kind: LinkType) -> io::Result<u32> {
+        let known = self.points.iter().find(|((at, name), _)| *at == host && name == interface);
+        if let Some((_, number)) = known {
+            return Ok(*number);
+        }
+        let name = format!("{}/{interface}", self.topology.hosts[host].name);
+        let number = self.pcapng.interface(&name, kind)?;
+        self.points.push(((host, interface.to_string()), number));
+        Ok(number)
+    }
+
+    /// Hands everything so far to the file.
+    ///
+    /// # Errors
+    /// Those of the file.
+    pub fn flush(&mut self) -> io::Result<()> {
+        self.pcapng.flush()
+    }
+}

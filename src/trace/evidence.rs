@@ -1,0 +1,332 @@
+//! What a host's kernel says about itself: interfaces, routes, settings, counters, sockets, and who holds what.
+//!
+//! Looked at before and after the echo, so that what has changed meanwhile can be told. Reads netlink and /proc alone,
+//! and changes nothing.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::io;
+use std::net::{IpAddr, Ipv4Addr, SocketAddrV4};
+use std::path::Path;
+
+use ipnet::IpNet;
+use log::Level;
+
+use crate::error::{Context, Result};
+use crate::lab::{Lab, namespace, processes};
+use crate::net::{Entry, Hop, Link, Neighbour, Net};
+
+/// The counters of drops, each with what it counts (ip(7), Documentation/networking/snmp_counter.rst).
+const COUNTERS: [(&str, &str); 13] = [
+    ("IpInHdrErrors", "IP headers that were wrong, or whose TTL ran out"),
+    ("IpInAddrErrors", "packets for an address that the host does not have, and does not forward to"),
+    ("IpInDiscards", "packets dropped for want of room"),
+    ("IpOutNoRoutes", "packets for which there was no route"),
+    ("IpFragFails", "packets too big for the way, and not to be fragmented"),
+    ("IpReasmFails", "fragments that could not be put together"),
+    ("IcmpInCsumErrors", "ICMP messages with a wrong checksum"),
+    ("UdpNoPorts", "datagrams for a port that nobody listens on"),
+    ("UdpRcvbufErrors", "datagrams for which the socket had no room"),
+    ("UdpInCsumErrors", "datagrams with a wrong checksum"),
+    ("IpExtInNoRoutes", "packets that came in, and for which there was no route"),
+    ("IpExtInTruncatedPkts", "packets shorter than their header says"),
+    ("TcpExtIPReversePathFilter", "packets that the reverse-path filter dropped"),
+];
+
+/// What a counter counts, in words.
+pub fn counts(name: &str) -> &'static str {
+    COUNTERS.iter().find(|(known, _)| *known == name).map_or("", |(_, words)| words)
+}
+
+/// A UDP socket of a host.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct UdpSocket {
+    /// The address and port that it is bound to; an IPv6 socket for every address has 0.0.0.0, too.
+    pub local: SocketAddrV4,
+    /// How many bytes wait in it for its program.
+    pub waiting: u64,
+    /// How many datagrams it had no room for.
+    pub lost: u64,
+    inode: u64,
+}
+
+impl UdpSocket {
+    /// Whether a datagram for this address and port is for this socket.
+    pub fn takes(&self, to: SocketAddrV4) -> bool {
+        self.local.port() == to.port() && (self.local.ip().is_unspecified() || self.local.ip() == to.ip())
+    }
+}
+
+/// A program of a host that holds a TUN device or a UDP socket.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Holder {
+    /// Its process id.
+    pub pid: i32,
+    /// Its command line.
+    pub command: String,
+    /// The names of the TUN devices that it holds.
+    pub tuns: Vec<String>,
+    sockets: Vec<u64>,
+}
+
+impl std::fmt::Display for Holder {
+    /// The program's name and its first word that is no option, as a person would call it, and its process id.
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        const WORDS: usize = 2;
+        let name = |word: &str| word.rsplit('/').next().unwrap_or(word).to_string();
+        let words = self.command.split_whitespace().filter(|word| !word.starts_with('-'));
+        let words: Vec<String> = words.take(WORDS).map(name).collect();
+        write!(f, "{} ({})", words.join(" "), self.pid)
+    }
+}
+
+/// A host at one moment.
+#[derive(Debug, Clone)]
+pub struct State {
+    /// Its interfaces, each with its addresses.
+    pub links: Vec<(Link, Vec<IpNet>)>,
+    /// Its UDP sockets.
+    pub sockets: Vec<UdpSocket>,
+    /// Its programs, as far as they hold one of these or a TUN device.
+    pub holders: Vec<Holder>,
+    /// Its neighbours.
+    pub neighbours: Vec<Neighbour>,
+    counters: BTreeMap<String, u64>,
+}
+
+impl State {
+    /// The interface of this name.
+    pub fn link(&self, name: &str) -> Option<&Link> {
+        self.links.iter().map(|(link, _)| link).find(|link| link.name == name)
+    }
+
+    /// The interface of this number.
+    pub fn link_at(&self, index: u32) -> Option<&Link> {
+        self.links.iter().map(|(link, _)| link).find(|link| link.index == index)
+    }
+
+    /// The TUN devices.
+    pub fn tuns(&self) -> impl Iterator<Item = &Link> {
+        self.links.iter().map(|(link, _)| link).filter(|link| link.is_tun)
+    }
+
+    /// The name of the interface that has this address.
+    pub fn owner(&self, address: Ipv4Addr) -> Option<&str> {
+        let has = |addresses: &[IpNet]| addresses.iter().any(|net| net.addr() == IpAddr::V4(address));
+        self.links.iter().find(|(_, addresses)| has(addresses)).map(|(link, _)| link.name.as_str())
+    }
+
+    /// The addresses of an interface.
+    pub fn addresses(&self, name: &str) -> &[IpNet] {
+        self.links.iter().find(|(link, _)| link.name == name).map_or(&[], |(_, addresses)| addresses)
+    }
+
+    /// The programs that hold this TUN device.
+    pub fn tun_holders(&self, name: &str) -> impl Iterator<Item = &Holder> {
+        self.holders.iter().filter(move |holder| holder.tuns.iter().any(|tun| tun == name))
+    }
+
+    /// The sockets that a datagram for this address and port could be for.
+    pub fn sockets_for(&self, to: SocketAddrV4) -> impl Iterator<Item = &UdpSocket> {
+        self.sockets.iter().filter(move |socket| socket.takes(to))
+    }
+
+    /// The same socket as another state's.
+    pub fn same(&self, socket: &UdpSocket) -> Option<&UdpSocket> {
+        self.sockets.iter().find(|other| other.inode == socket.inode)
+    }
+
+    /// The programs that hold this socket.
+    pub fn socket_holders(&self, socket: &UdpSocket) -> impl Iterator<Item = &Holder> {
+        self.holders.iter().filter(move |holder| holder.sockets.contains(&socket.inode))
+    }
+
+    /// By how much a counter has risen since an earlier state.
+    pub fn risen(&self, before: &Self, counter: &str) -> u64 {
+        let count = |state: &Self| state.counters.get(counter).copied().unwrap_or(0);
+        count(self).saturating_sub(count(before))
+    }
+
+    /// All counters that have risen since an earlier state, by how much.
+    pub fn all_risen(&self, before: &Self) -> Vec<(&'static str, u64)> {
+        let risen = COUNTERS.iter().map(|(name, _)| (*name, self.risen(before, name)));
+        risen.filter(|(_, by)| *by > 0).collect()
+    }
+}
+
+/// Looks at every host of a lab that this process has joined, in the topology's order.
+///
+/// # Errors
+/// A host cannot be entered, or its kernel does not answer.
+pub fn look(lab: &Lab) -> Result<Vec<State>> {
+    let programs = processes::running_in(&lab.networks.hosts)?;
+    let look = |(network, programs): (_, Vec<processes::Process>)| {
+        let mut state = namespace::inside(network, look_at_this_host)?;
+        let holders = programs.iter().filter_map(holder);
+        state.holders = holders.collect();
+        Ok(state)
+    };
+    lab.networks.hosts.iter().zip(programs).map(look).collect()
+}
+
+fn look_at_this_host() -> Result<State> {
+    let net = Net::open(Level::Debug)?;
+    let links = net.links()?.into_iter().map(|link| net.addresses(&link.name).map(|addresses| (link, addresses)));
+    let mut sockets = udp_sockets("udp")?;
+    sockets.extend(udp_sockets("udp6").unwrap_or_default());
+    let mut counters = counters("snmp")?;
+    counters.extend(self::counters("netstat")?);
+    let links = links.collect::<Result<_>>()?;
+    Ok(State { links, sockets, holders: Vec::new(), neighbours: net.neighbours()?, counters })
+}
+
+/// What the kernel of a host would do with a packet, and how it is set; asked when it matters.
+pub struct Questions<'l> {
+    lab: &'l Lab,
+}
+
+impl<'l> Questions<'l> {
+    /// Questions to the hosts of a lab that this process has joined.
+    pub fn to(lab: &'l Lab) -> Self {
+        Self { lab }
+    }
+
+    /// Where a host of this place sends its own packets for `destination`; `None` where it has no route.
+    pub fn route(&self, host: usize, destination: Ipv4Addr) -> Result<Option<Hop>> {
+        self.ask(host, |net| net.route_to(destination.into()))
+    }
+
+    /// The entry of its routing tables that these follow.
+    pub fn entry(&self, host: usize, destination: Ipv4Addr) -> Result<Option<Entry>> {
+        self.ask(host, |net| net.entry_for(destination.into()))
+    }
+
+    /// Where a host sends on a packet that arrives on an interface; or the errno with which it does not.
+    pub fn forward(
+        &self,
+        host: usize,
+        source: Ipv4Addr,
+        destination: Ipv4Addr,
+        arrives_on: u32,
+    ) -> Result<io::Result<Hop>> {
+        self.ask(host, |net| Ok(net.forward_to(source.into(), destination.into(), arrives_on)))
+    }
+
+    /// A setting of a host, as in `sysctl`, if it has it.
+    pub fn setting(&self, host: usize, name: &str) -> Result<Option<String>> {
+        let path = Path::new("/proc/sys").join(name.replace('.', "/"));
+        let read = || Ok(fs::read_to_string(path).ok().map(|value| value.trim().to_string()));
+        namespace::inside(&self.lab.networks.hosts[host], read)
+    }
+
+    fn ask<T>(&self, host: usize, question: impl FnOnce(&Net) -> Result<T>) -> Result<T> {
+        namespace::inside(&self.lab.networks.hosts[host], || question(&Net::open(Level::Debug)?))
+    }
+}
+
+/// What a process holds; `None` where it holds neither a TUN device nor a socket, or has ended.
+fn holder(process: &processes::Process) -> Option<Holder> {
+    let pid = process.pid.as_raw();
+    let mut holder = Holder { pid, command: process.command.clone(), tuns: Vec::new(), sockets: Vec::new() };
+    for entry in fs::read_dir(format!("/proc/{pid}/fd")).ok()?.flatten() {
+        let Ok(target) = fs::read_link(entry.path()) else { continue };
+        let target = target.to_string_lossy();
+        let inode = target.strip_prefix("socket:[").and_then(|rest| rest.strip_suffix(']'));
+        if let Some(inode) = inode.and_then(|inode| inode.parse().ok()) {
+            holder.sockets.push(inode);
+        } else if target.ends_with("/net/tun") {
+            // `iff:` is the device that the descriptor is attached to (tun_chr_show_fdinfo in drivers/net/tun.c).
+            let path = format!("/proc/{pid}/fdinfo/{}", entry.file_name().to_string_lossy());
+            let info = fs::read_to_string(path).unwrap_or_default();
+            let name = info.lines().find_map(|line| line.strip_prefix("iff:")).map(|name| name.trim().to_string());
+            holder.tuns.extend(name.filter(|name| !name.is_empty()));
+        }
+    }
+    (!holder.tuns.is_empty() || !holder.sockets.is_empty()).then_some(holder)
+}
+
+/// The UDP sockets of the calling thread's network namespace (proc_pid_net(5)).
+fn udp_sockets(file: &str) -> Result<Vec<UdpSocket>> {
+    let path = format!("/proc/thread-self/net/{file}");
+    let text = fs::read_to_string(&path).context(|| format!("cannot read {path}"))?;
+    Ok(text.lines().skip(1).filter_map(udp_socket).collect())
+}
+
+/// A line of /proc/net/udp or udp6: number, local address, remote address, state, queues, ..., inode is the tenth.
+fn udp_socket(line: &str) -> Option<UdpSocket> {
+    let fields: Vec<&str> = line.split_whitespace().collect();
+    let (address, port) = fields.get(1)?.split_once(':')?;
+    let (_, waiting) = fields.get(4)?.split_once(':')?;
+    let address = match address.len() {
+        // Each 32 bits are in the machine's order.
+        8 => Ipv4Addr::from(u32::from_str_radix(address, 16).ok()?.to_ne_bytes()),
+        32 if address.bytes().all(|digit| digit == b'0') => Ipv4Addr::UNSPECIFIED,
+        // An IPv4 address on an IPv6 socket (RFC 4291, 2.5.5.2).
+        32 if address[..16].bytes().all(|digit| digit == b'0') => {
+            Ipv4Addr::from(u32::from_str_radix(&address[24..], 16).ok()?.to_ne_bytes())
+        }
+        _ => return None,
+    };
+    Some(UdpSocket {
+        local: SocketAddrV4::new(address, u16::from_str_radix(port, 16).ok()?),
+        waiting: u64::from_str_radix(waiting, 16).ok()?,
+        lost: fields.get(12)?.parse().ok()?,
+        inode: fields.get(9)?.parse().ok()?,
+    })
+}
+
+/// The counters of /proc/net/snmp or netstat: a line of names and a line of numbers for each protocol.
+fn counters(file: &str) -> Result<BTreeMap<String, u64>> {
+    let path = format!("/proc/thread-self/net/{file}");
+    let text = fs::read_to_string(&path).context(|| format!("cannot read {path}"))?;
+    Ok(parse_counters(&text))
+}
+
+fn parse_counters(text: &str) -> BTreeMap<String, u64> {
+    let lines: Vec<&str> = text.lines().collect();
+    let mut found = BTreeMap::new();
+    for pair in lines.chunks_exact(2) {
+        let (Some((protocol, names)), Some((_, numbers))) = (pair[0].split_once(':'), pair[1].split_once(':')) else {
+            continue;
+        };
+        for (name, number) in names.split_whitespace().zip(numbers.split_whitespace()) {
+            if let Ok(number) = number.parse() {
+                found.insert(format!("{protocol}{name}"), number);
+            }
+        }
+    }
+    found
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_socket_is_read_from_its_line() {
+        let v4 = "  386: 0302010A:2382 00000000:0000 07 00000000:00000340 00:00000000 00000000  1000        0 9731 2 0 5";
+        let socket = udp_socket(v4).unwrap();
+        assert_eq!(socket.local, "10.1.2.3:9090".parse().unwrap());
+        assert_eq!((socket.waiting, socket.lost, socket.inode), (0x340, 5, 9731));
+        assert!(socket.takes("10.1.2.3:9090".parse().unwrap()));
+        assert!(!socket.takes("10.1.1.4:9090".parse().unwrap()));
+        assert!(!socket.takes("10.1.2.3:9091".parse().unwrap()));
+        let v6 = " 1: 00000000000000000000000000000000:2382 00000000000000000000000000000000:0000 07 00000000:00000000 \
+            00:00000000 00000000 0 0 12 2 0 0";
+        assert!(udp_socket(v6).unwrap().takes("10.1.1.4:9090".parse().unwrap()));
+        assert_eq!(udp_socket("sl local_address"), None);
+    }
+
+    #[test]
+    fn counters_are_read_by_their_names() {
+        let text = "Ip: Forwarding InHdrErrors\nIp: 1 7\nUdp: NoPorts\nUdp: 3\n";
+        let found = parse_counters(text);
+        assert_eq!((found["IpInHdrErrors"], found["UdpNoPorts"]), (7, 3));
+        let netstat = fs::read_to_string("/proc/net/netstat").unwrap() + &fs::read_to_string("/proc/net/snmp").unwrap();
+        let known = parse_counters(&netstat);
+        for (name, words) in COUNTERS {
+            assert!(known.contains_key(name), "this kernel has no {name}");
+            assert_eq!(counts(name), words);
+        }
+    }
+}

@@ -1,0 +1,393 @@
+//! `vpnlab trace`: one marked echo request, seen at every interface of the lab, and why it ended where it did.
+//!
+//! [`run`] captures, sends and waits; `sighting` finds the echo in what was captured; `evidence` is what the hosts show;
+//! `diagnosis` draws the conclusion, `cause` has the conclusions that there are, and `ladder` the drawing.
+
+use std::fs::File;
+use std::io::BufWriter;
+use std::net::{IpAddr, Ipv4Addr};
+use std::os::fd::AsFd;
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant, SystemTime};
+
+use clap::Args;
+use nix::errno::Errno;
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use serde_json::{Value, json};
+
+use crate::error::{Context, Error, Result};
+use crate::lab::capture::{Capture, Frame};
+use crate::lab::record::Record;
+use crate::lab::{self, Lab, namespace};
+use crate::output;
+use crate::pcapng::LinkType;
+
+pub mod cause;
+pub mod diagnosis;
+pub mod evidence;
+mod echo;
+mod ladder;
+pub mod sighting;
+
+use diagnosis::{Scene, Sighting, Verdict};
+use echo::EchoSocket;
+use evidence::{Questions, State};
+use sighting::{Leg, Mark, What};
+
+/// How long the echo has for its way there and back.
+const PATIENCE: Duration = Duration::from_millis(3500);
+
+/// How long it may stay unseen before it is given up. A slow program on a busy machine takes some milliseconds.
+const UNSEEN: Duration = Duration::from_millis(1500);
+
+/// How long frames may take from the wire to the capture, once the reply is there.
+const LATE: Duration = Duration::from_millis(20);
+
+/// How many frames are kept, and how many bytes of them: other traffic of the lab must not fill the memory.
+const MOST_FRAMES: usize = 200_000;
+const MOST_BYTES: usize = 256 << 20;
+
+/// `vpnlab trace`
+#[derive(Debug, Args)]
+pub struct TraceArgs {
+    /// The lab
+    #[arg(long = "lab", value_name = "NAME", default_value = lab::root::DEFAULT, value_parser = lab::lab_name)]
+    lab: String,
+    /// The host that sends the echo request [default: the tunnel's client]
+    from: Option<String>,
+    /// The host or the IPv4 address that it is for [default: userv, or the first host behind the tunnel]
+    to: Option<String>,
+    /// The length of the IP packet in bytes
+    #[arg(long, value_name = "N", default_value_t = 84, value_parser = length)]
+    size: usize,
+    /// Print JSON
+    #[arg(long)]
+    json: bool,
+    /// Write all that was captured to FILE, for Wireshark, with a comment on each packet of the journey
+    #[arg(long, value_name = "FILE")]
+    pcapng: Option<PathBuf>,
+    /// Say what can be done about it, too
+    #[arg(long)]
+    hint: bool,
+}
+
+/// The examples of `vpnlab trace --help`.
+pub const EXAMPLES: &str = "EXAMPLES:
+  vpnlab trace                          useru to userv, through whatever tunnel runs
+  vpnlab trace --hint                   and what to do about it
+  vpnlab trace useru server             another way
+  vpnlab trace useru 10.1.3.5           to an address
+  vpnlab trace --size 1500              a packet as large as the wire takes
+  vpnlab trace --json | jq .verdict.cause
+  vpnlab trace --pcapng t.pcapng; wireshark -d udp.port==9090,ip t.pcapng
+
+The exit code is 0 if the reply came back, 1 if not. docs/trace.md has all causes.";
+
+fn length(text: &str) -> Result<usize, String> {
+    let (least, most) = (echo::SHORTEST, echo::LONGEST);
+    match text.parse() {
+        Ok(length) if (least..=most).contains(&length) => Ok(length),
+        _ => Err(format!("a number of bytes from {least} to {most}")),
+    }
+}
+
+/// Runs `vpnlab trace`; returns the exit code.
+pub fn run(args: &TraceArgs) -> Result<u8> {
+    lab::refuse_inside_a_host()?;
+    let lab = Lab::open(&args.lab)?;
+    let (from, to) = ends(&lab, args)?;
+    // Before the lab is joined, in which the user may have other rights.
+    let file = args.pcapng.as_deref().map(create).transpose()?;
+    lab.join()?;
+
+    // The kernel begins to take times a moment after somebody wants them (net_enable_timestamp in net/core/dev.c).
+    let _times = Capture::open()?;
+    let before = evidence::look(&lab)?;
+    let seen = follow(&lab, from, to, args.size)?;
+    let after = evidence::look(&lab)?;
+    let scene = Scene {
+        topology: &lab.topology,
+        from,
+        to,
+        length: args.size,
+        refused: seen.refused,
+        frames: &seen.frames,
+        sightings: &seen.sightings,
+        before: &before,
+        after: &after,
+        ask: Questions::to(&lab),
+    };
+    let verdict = if seen.answered.is_some() { None } else { Some(scene.diagnose()?) };
+    if let (Some(file), Some(path)) = (file, &args.pcapng) {
+        write(file, &scene).context(|| format!("cannot write {}", path.display()))?;
+    }
+    match args.json {
+        true => output::line(format_args!("{:#}", as_json(args, &scene, &seen, verdict.as_ref()))),
+        false => output::text(as_text(args, &scene, &seen, verdict.as_ref())),
+    }?;
+    Ok(u8::from(verdict.is_some()))
+}
+
+/// The host that sends, and the address that it sends to.
+fn ends(lab: &Lab, args: &TraceArgs) -> Result<(usize, Ipv4Addr)> {
+    let (topology, tunnel) = (&lab.topology, &lab.topology.tunnel);
+    let from = topology.place(args.from.as_deref().unwrap_or(&tunnel.client))?;
+    let sender = &topology.hosts[from];
+    let to = match &args.to {
+        Some(to) => to.clone(),
+        None => {
+            let behind = topology.hosts.iter().find(|host| {
+                let through = |address| tunnel.routes.iter().any(|net| net.contains(&IpAddr::V4(address)));
+                host.name != tunnel.server && host.interfaces.iter().any(|it| through(it.address.addr()))
+            });
+            let behind = behind.filter(|host| host.name != sender.name).map_or(&tunnel.client, |host| &host.name);
+            behind.clone()
+        }
+    };
+    if let Ok(address) = to.parse() {
+        return Ok((from, address));
+    }
+    let target = topology.host(&to)?;
+    if target.name == sender.name {
+        return Err(Error::usage(format!("{to} cannot trace to itself")).hint("name two hosts: vpnlab trace FROM TO"));
+    }
+    let is_near = sender.interfaces.iter().any(|ours| {
+        target.interfaces.iter().any(|theirs| theirs.network == ours.network && theirs.hostname.is_some())
+    });
+    // From behind the tunnel, its client is reached by the address of its TUN device.
+    match tunnel.client_address.addr() {
+        IpAddr::V4(address) if target.name == tunnel.client && !is_near => Ok((from, address)),
+        _ => Ok((from, topology.resolve(sender, target))),
+    }
+}
+
+fn create(path: &Path) -> Result<File> {
+    File::create(path).map_err(|error| Error::usage(format!("cannot write {}", path.display())).because(error))
+}
+
+/// What came of the echo.
+struct Seen {
+    frames: Vec<(usize, Frame)>,
+    sightings: Vec<Sighting>,
+    /// How long the reply took.
+    answered: Option<Duration>,
+    /// The errno with which the kernel did not take the request.
+    refused: Option<i32>,
+    /// How many frames were not captured for want of room.
+    lost: u32,
+}
+
+/// Sends the request, and captures at every host until the reply is there, or nobody need wait for it any more.
+fn follow(lab: &Lab, from: usize, to: Ipv4Addr, length: usize) -> Result<Seen> {
+    let number = SystemTime::UNIX_EPOCH.elapsed().unwrap_or_default().as_nanos() as u64;
+    let mark = Mark::new(number ^ u64::from(std::process::id()) << 48);
+    let open = |network| namespace::inside(network, Capture::open);
+    let mut captures = lab.networks.hosts.iter().map(open).collect::<Result<Vec<_>>>()?;
+    let socket = namespace::inside(&lab.networks.hosts[from], || EchoSocket::open(mark))?;
+    let mut seen = Seen { frames: Vec::new(), sightings: Vec::new(), answered: None, refused: None, lost: 0 };
+
+    let started = Instant::now();
+    let mut deadline = started + UNSEEN;
+    match socket.send(to, length) {
+        Ok(()) => {}
+        Err(errno @ (Errno::EPERM | Errno::EACCES | Errno::EINVAL | Errno::EMSGSIZE)) => {
+            seen.refused = Some(errno as i32);
+            deadline = started + LATE;
+        }
+        Err(errno @ (Errno::ENETUNREACH | Errno::EHOSTUNREACH | Errno::ENETDOWN | Errno::ENOBUFS)) => {
+            seen.refused = Some(errno as i32);
+            deadline = started + LATE;
+        }
+        Err(errno) => return Err(Error::failed(format!("cannot send an echo request to {to}")).because(errno)),
+    }
+    let mut bytes = 0;
+    loop {
+        let left = deadline.saturating_duration_since(Instant::now());
+        let mut awaited: Vec<_> = captures.iter().map(|it| PollFd::new(it.as_fd(), PollFlags::POLLIN)).collect();
+        awaited.push(PollFd::new(socket.as_fd(), PollFlags::POLLIN));
+        let timeout = PollTimeout::try_from(left.as_millis() + 1).unwrap_or(PollTimeout::MAX);
+        match poll(&mut awaited, timeout) {
+            Ok(_) | Err(Errno::EINTR) => {}
+            Err(errno) => return Err(Error::failed("cannot wait for packets").because(errno)),
+        }
+        for (host, capture) in captures.iter_mut().enumerate() {
+            while let Some(frame) = capture.next()? {
+                let is_traced = frame.packet().and_then(|packet| sighting::find(packet, mark));
+                let has_room = seen.frames.len() < MOST_FRAMES && bytes < MOST_BYTES;
+                if is_traced.is_none() && !has_room {
+                    seen.lost += 1;
+                    continue;
+                }
+                if is_traced.is_some() && seen.answered.is_none() {
+                    deadline = (started + PATIENCE).min(Instant::now() + UNSEEN);
+                }
+                bytes += frame.bytes.len();
+                seen.frames.push((host, frame));
+            }
+        }
+        if seen.answered.is_none() && socket.answered().context(|| "cannot wait for the reply".into())? {
+            seen.answered = Some(started.elapsed());
+            deadline = Instant::now() + LATE;
+        }
+        if Instant::now() >= deadline {
+            break;
+        }
+    }
+    seen.lost += captures.iter().map(Capture::lost).sum::<u32>();
+    seen.frames.sort_by_key(|(_, frame)| frame.at);
+    seen.sightings = sightings(&seen.frames, mark);
+    Ok(seen)
+}
+
+/// Where the echo is in what was captured.
+fn sightings(frames: &[(usize, Frame)], mark: Mark) -> Vec<Sighting> {
+    let mut found: Vec<Sighting> = Vec::new();
+    for (place, (host, frame)) in frames.iter().enumerate().filter(|(_, (_, frame))| !frame.is_foreign) {
+        let Some(what) = frame.packet().and_then(|packet| sighting::find(packet, mark)) else { continue };
+        let latest = found.iter().map(|sighting| sighting.leg).max().unwrap_or(Leg::Request);
+        let leg = match &what {
+            What::Echo(echo) => echo.leg,
+            What::Inside(_, leg) => leg.unwrap_or(latest),
+            What::Refused(_) => latest,
+        };
+        found.push(Sighting { frame: place, host: *host, leg, what });
+    }
+    found
+}
+
+/// The programs that hold the tunnel's ends, a line for each host.
+fn programs(scene: &Scene<'_>) -> Vec<(String, String)> {
+    let line = |(host, state): (&crate::topology::Host, &State)| {
+        let holds = |holder: &evidence::Holder| {
+            let sockets = state.sockets.iter().filter(|socket| state.socket_holders(socket).any(|it| it.pid == holder.pid));
+            let ports = sockets.map(|socket| format!("UDP {}", socket.local.port()));
+            let what: Vec<_> = holder.tuns.iter().cloned().chain(ports).collect();
+            (!what.is_empty()).then(|| format!("{holder}: {}", what.join(", ")))
+        };
+        let held: Vec<_> = state.holders.iter().filter_map(holds).collect();
+        (!held.is_empty()).then(|| (host.name.clone(), held.join("; ")))
+    };
+    scene.topology.hosts.iter().zip(scene.after).filter_map(line).collect()
+}
+
+fn as_text(args: &TraceArgs, scene: &Scene<'_>, seen: &Seen, verdict: Option<&Verdict>) -> String {
+    let from = &scene.topology.hosts[scene.from].name;
+    let mut text = format!("{from} > {}: echo request of {} bytes\n", scene.topology.name_of(scene.to.into()), args.size);
+    for (host, held) in programs(scene) {
+        text += &format!("  {host}: {held}\n");
+    }
+    text += "\n";
+    if !scene.sightings.is_empty() {
+        text += &ladder::draw(scene);
+        text += "\n";
+    }
+    if seen.lost > 0 {
+        text += &format!("{} packets were not captured: there was more traffic than room.\n", seen.lost);
+    }
+    match (verdict, seen.answered) {
+        (Some(verdict), _) => {
+            let leg = if verdict.leg == Leg::Request { "request" } else { "reply" };
+            let cause = verdict.cause;
+            text += &paragraph("", &format!("The {leg} ended at {}: {}.", verdict.host, cause.title()));
+            verdict.facts.iter().for_each(|fact| text += &paragraph("  - ", fact));
+            text += &paragraph("", &format!("Cause: {}, of the handout's step {}.", cause.id(), cause.step()));
+            text += &match args.hint {
+                true => paragraph("Hint: ", cause.hint()),
+                false => "--hint says what can be done.\n".to_string(),
+            };
+        }
+        (None, Some(took)) => {
+            let milliseconds = took.as_secs_f64() * 1000.0;
+            text += &format!("The reply is back after {milliseconds:.3} ms.\n");
+        }
+        (None, None) => {}
+    }
+    text
+}
+
+/// Text in lines of 80 columns, the first behind `first`, the others indented like it.
+fn paragraph(first: &str, text: &str) -> String {
+    let indent = " ".repeat(first.len());
+    let lines = ladder::wrap(text, 80 - first.len());
+    let line = |(place, line): (usize, &String)| format!("{}{line}\n", if place == 0 { first } else { &indent });
+    lines.iter().enumerate().map(line).collect()
+}
+
+fn as_json(args: &TraceArgs, scene: &Scene<'_>, seen: &Seen, verdict: Option<&Verdict>) -> Value {
+    let sighting = |(place, sighting): (usize, &Sighting)| {
+        let frame = &scene.frames[sighting.frame].1;
+        let (outer, inner, error) = match &sighting.what {
+            What::Echo(echo) => (None, Some(echo_json(echo)), None),
+            What::Inside(datagram, _) => {
+                let outer = json!({
+                    "from": datagram.from, "to": datagram.to, "ttl": datagram.ttl, "length": datagram.payload.len(),
+                    "fragment": datagram.fragment,
+                });
+                (Some(outer), datagram.echo.as_ref().map(echo_json), None)
+            }
+            What::Refused(refusal) => {
+                let error = json!({
+                    "by": refusal.by, "to": refusal.to, "type": refusal.kind, "code": refusal.code,
+                    "name": diagnosis::error_name(refusal.kind, refusal.code), "mtu": refusal.mtu,
+                });
+                (None, None, Some(error))
+            }
+        };
+        json!({
+            "leg": sighting.leg,
+            "host": scene.topology.hosts[sighting.host].name,
+            "interface": frame.interface,
+            "direction": frame.direction,
+            "milliseconds": ladder::since(scene, sighting),
+            "datagram": outer,
+            "echo": inner,
+            "error": error,
+            "news": ladder::news(scene, place),
+        })
+    };
+    let verdict = verdict.map(|verdict| {
+        let mut value = json!({
+            "cause": verdict.cause, "title": verdict.cause.title(), "step": verdict.cause.step(),
+            "host": verdict.host, "leg": verdict.leg, "facts": verdict.facts,
+        });
+        if args.hint {
+            value["hint"] = verdict.cause.hint().into();
+        }
+        value
+    });
+    let programs: serde_json::Map<_, _> = programs(scene).into_iter().map(|(host, held)| (host, held.into())).collect();
+    json!({
+        "lab": args.lab,
+        "from": scene.topology.hosts[scene.from].name,
+        "to": scene.to,
+        "length": args.size,
+        "answered": seen.answered.is_some(),
+        "milliseconds": seen.answered.map(|took| took.as_micros() as f64 / 1000.0),
+        "programs": programs,
+        "journey": scene.sightings.iter().enumerate().map(sighting).collect::<Vec<_>>(),
+        "not_captured": seen.lost,
+        "verdict": verdict,
+    })
+}
+
+fn echo_json(echo: &sighting::Echo) -> Value {
+    json!({ "source": echo.source, "destination": echo.destination, "ttl": echo.ttl, "length": echo.bytes.len() })
+}
+
+/// Writes what was captured, with an interface for each place where something could be, and comments on the journey.
+fn write(file: File, scene: &Scene<'_>) -> std::io::Result<()> {
+    let mut record = Record::new(scene.topology, BufWriter::new(file))?;
+    for (host, state) in scene.after.iter().enumerate() {
+        for (link, _) in state.links.iter().filter(|(link, _)| link.name != "lo") {
+            record.point(host, &link.name, if link.is_tun { LinkType::Raw } else { LinkType::Ethernet })?;
+        }
+    }
+    for (place, (host, frame)) in scene.frames.iter().enumerate() {
+        let comment = scene.sightings.iter().position(|sighting| sighting.frame == place).map(|step| {
+            let leg = if scene.sightings[step].leg == Leg::Request { "request" } else { "reply" };
+            format!("vpnlab trace: {leg}, {} of {}. {}", step + 1, scene.sightings.len(), ladder::news(scene, step))
+        });
+        record.commented(*host, frame, comment.as_deref())?;
+    }
+    record.flush()
+}

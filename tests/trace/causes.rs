@@ -1,0 +1,299 @@
+//! One test per cause: exactly that is broken, and exactly that is named.
+
+use serde_json::Value;
+
+use crate::common::{self, Lab};
+use crate::fixtures::Running;
+use crate::fixtures::traffic::vpn;
+use crate::{for_each_user, json, with_mistake};
+
+/// Traces, which must fail for this cause, at this host, on this leg. Returns the facts.
+#[track_caller]
+fn names(lab: &Lab, arguments: &[&str], cause: &str, host: &str, leg: &str) -> String {
+    let value = json(lab, arguments, 1);
+    let verdict = &value["verdict"];
+    let named = [&verdict["cause"], &verdict["host"], &verdict["leg"]].map(|it| it.as_str().unwrap_or("none"));
+    assert_eq!(named, [cause, host, leg], "{value:#}");
+    let facts = verdict["facts"].as_array().expect("there are facts");
+    assert!(!facts.is_empty(), "{value:#}");
+    facts.iter().filter_map(Value::as_str).collect::<Vec<_>>().join("\n")
+}
+
+/// The way is whole before something is broken.
+#[track_caller]
+fn arrives(lab: &Lab) {
+    assert_eq!(json(lab, &[], 0)["verdict"], Value::Null);
+}
+
+#[track_caller]
+fn has(facts: &str, words: &str) {
+    assert!(facts.contains(words), "{words:?} is not among these:\n{facts}");
+}
+
+for_each_user! {
+    fn no_tun(user: User) {
+        let lab = Lab::up_at(user, 4);
+        has(&names(&lab, &[], "no-tun", "useru", "request"), "useru has no TUN device");
+        // At the other end: step 2's server prints what it gets.
+        let _sink = Running::step(&lab, "server", &["udp-sink"]);
+        let _client = Running::tunnel(&lab, "useru", &["vpn", "--role", "client"]);
+        has(&names(&lab, &[], "no-tun", "server", "request"), "server has no TUN device");
+    }
+
+    fn tun_down(user: User) {
+        let lab = Lab::up_at(user, 4);
+        let (_client, _server) = vpn(&lab, &[], &[]);
+        arrives(&lab);
+        lab.sh("useru", "ip link set dev tun0 down").ok();
+        has(&names(&lab, &[], "tun-down", "useru", "request"), "tun0 of useru is down");
+        lab.sh("useru", "ip link set dev tun0 up; ip route add 10.1.1.0/24 dev tun0 2>/dev/null; true").ok();
+        lab.sh("server", "ip link set dev tun0 down").ok();
+        has(&names(&lab, &[], "tun-down", "server", "request"), "tun0 of server is down");
+    }
+
+    fn tun_unread(user: User) {
+        let lab = Lab::up_at(user, 4);
+        let (client, _server) = vpn(&lab, &[], &[]);
+        arrives(&lab);
+        client.signal("STOP");
+        let facts = names(&lab, &[], "tun-unread", "useru", "request");
+        has(&facts, "nobody has read from tun0");
+        has(&facts, "held by vpnlab vpn");
+    }
+
+    fn tun_unread_since_no_program_holds_it(user: User) {
+        let lab = Lab::up_at(user, 4);
+        lab.sh("useru", "ip tuntap add dev tun0 mode tun && ip address add 10.1.3.1/24 dev tun0 && \
+            ip link set dev tun0 up && ip route add 10.1.1.0/24 dev tun0").ok();
+        has(&names(&lab, &[], "tun-unread", "useru", "request"), "no program holds tun0 of useru");
+    }
+
+    fn no_route(user: User) {
+        let lab = Lab::up_at(user, 4);
+        let (_client, _server) = vpn(&lab, &[], &[]);
+        arrives(&lab);
+        lab.sh("useru", "ip route del 10.1.1.0/24 dev tun0").ok();
+        let facts = names(&lab, &[], "no-route", "useru", "request");
+        has(&facts, "the route of useru for 10.1.1.2 leads out of eth3 to router");
+        has(&facts, "says: host unreachable");
+        lab.sh("useru", "ip route del default").ok();
+        has(&names(&lab, &[], "no-route", "useru", "request"), "useru has no route to 10.1.1.2");
+    }
+
+    fn not_sent(user: User) {
+        let lab = Lab::up_at(user, 4);
+        let (_client, _server) = with_mistake(&lab, "forgets", "none");
+        let facts = names(&lab, &[], "not-sent", "useru", "request");
+        has(&facts, "it was read: tun0 of useru is held by python3");
+        has(&facts, "no datagram left useru");
+    }
+
+    fn wrong_peer(user: User) {
+        let lab = Lab::up_at(user, 4);
+        let (client, server) = with_mistake(&lab, "none", "port");
+        let facts = names(&lab, &[], "wrong-peer", "server", "reply");
+        has(&facts, "the request came from 10.1.2.2:");
+        has(&facts, "the reply goes to 10.1.2.2:9999");
+        client.end_with("KILL");
+        server.end_with("KILL");
+        let (client, server) = with_mistake(&lab, "none", "elsewhere");
+        has(&names(&lab, &[], "wrong-peer", "server", "reply"), "the reply goes to 192.168.1.99:");
+        client.end_with("KILL");
+        server.end_with("KILL");
+        let (_client, _server) = with_mistake(&lab, "elsewhere", "none");
+        has(&names(&lab, &[], "wrong-peer", "useru", "request"), "192.168.1.254 is router, where no end of the tunnel is");
+    }
+
+    fn swallows_its_own_datagrams(user: User) {
+        let lab = Lab::up_at(user, 4);
+        let (_client, _server) = vpn(&lab, &[], &[]);
+        arrives(&lab);
+        lab.sh("useru", "ip route add 10.1.2.3/32 dev tun0").ok();
+        has(&names(&lab, &[], "loop", "useru", "request"), "the datagram for 10.1.2.3:9090 comes out of tun0 of useru");
+    }
+
+    fn nobody_listens(user: User) {
+        let lab = Lab::up_at(user, 4);
+        let (client, _server) = with_mistake(&lab, "port", "none");
+        let facts = names(&lab, &[], "nobody-listens", "server", "request");
+        has(&facts, "no socket of server is bound to port 9091");
+        has(&facts, "server listens on 0.0.0.0:9090 alone");
+        has(&facts, "server-lan0 says: port unreachable");
+        client.end_with("KILL");
+        _server.end_with("KILL");
+        let _client = Running::tunnel(&lab, "useru", &["vpn", "--role", "client"]);
+        has(&names(&lab, &[], "nobody-listens", "server", "request"), "no socket of server is bound to port 9090");
+    }
+
+    fn datagram_unread(user: User) {
+        let lab = Lab::up_at(user, 4);
+        let (client, server) = vpn(&lab, &[], &[]);
+        arrives(&lab);
+        server.signal("STOP");
+        has(&names(&lab, &[], "datagram-unread", "server", "request"), "wait in the socket for port 9090, which vpnlab vpn");
+        client.end_with("KILL");
+        server.end_with("KILL");
+        // The client of step 2 has the reply, and does not look at its socket.
+        let (_client, _server) = with_mistake(&lab, "one-way", "none");
+        has(&names(&lab, &[], "datagram-unread", "useru", "reply"), "which python3 faulty.py");
+    }
+
+    fn not_ip(user: User) {
+        for (mistake, fact) in [
+            ("text", "it is text: \"b'E"),
+            ("header", "4 bytes stand in front of the packet: 00 00 08 00"),
+            ("cut", "it ends after 50 of the packet's 84 bytes"),
+            ("zeros", "has something else in it: byte 0 (version and header length) is 0x00 and was 0x45"),
+        ] {
+            let lab = Lab::up_at(user, 4);
+            let (_client, _server) = with_mistake(&lab, mistake, "none");
+            has(&names(&lab, &[], "not-ip", "useru", "request"), fact);
+        }
+    }
+
+    fn changed(user: User) {
+        let lab = Lab::up_at(user, 4);
+        let (client, server) = with_mistake(&lab, "changes", "none");
+        has(&names(&lab, &[], "changed", "useru", "request"), "byte 83 (echo payload) is 0x");
+        client.end_with("KILL");
+        server.end_with("KILL");
+        let (_client, _server) = with_mistake(&lab, "none", "changes");
+        has(&names(&lab, &[], "changed", "server", "request"), "byte 83 (echo payload) is 0x");
+    }
+
+    fn not_written(user: User) {
+        let lab = Lab::up_at(user, 4);
+        let (client, server) = with_mistake(&lab, "none", "forgets");
+        let facts = names(&lab, &[], "not-written", "server", "request");
+        has(&facts, "it was read: the socket for port 9090 is empty");
+        has(&facts, "nothing came into tun0 of server");
+        client.end_with("KILL");
+        server.end_with("KILL");
+        // What is no packet is refused by the device.
+        let (_client, _server) = with_mistake(&lab, "none", "zeros");
+        has(&names(&lab, &[], "not-written", "server", "request"), "tun0 refused 1 of what was written to it");
+    }
+
+    fn same_address(user: User) {
+        let lab = Lab::up_at(user, 4);
+        let (_client, _server) = with_mistake(&lab, "none", "address");
+        let fact = "10.1.3.1 is the address of tun0 of useru and of tun0 of server";
+        has(&names(&lab, &[], "same-address", "server", "request"), fact);
+    }
+
+    fn no_forwarding(user: User) {
+        let lab = Lab::up_at(user, 4);
+        let (_client, _server) = vpn(&lab, &[], &[]);
+        arrives(&lab);
+        lab.sh("server", "sysctl -w net.ipv4.ip_forward=0").ok();
+        has(&names(&lab, &[], "no-forwarding", "server", "request"), "net.ipv4.ip_forward is 0 on server");
+    }
+
+    fn reverse_path(user: User) {
+        let lab = Lab::up_at(user, 4);
+        let (_client, _server) = vpn(&lab, &[], &[]);
+        // The way back over the control network is a detour, and works.
+        lab.sh("userv", "ip route replace 10.1.3.0/24 via 192.168.1.97").ok();
+        arrives(&lab);
+        lab.sh("userv", "sysctl -w net.ipv4.conf.eth0.rp_filter=1").ok();
+        let facts = names(&lab, &[], "reverse-path", "userv", "request");
+        has(&facts, "net.ipv4.conf.eth0.rp_filter is 1 on userv");
+        has(&facts, "the route of userv for 10.1.3.1 leads out of eth3");
+        has(&facts, "TcpExtIPReversePathFilter of userv rose by 1");
+    }
+
+    fn reply_to_gateway(user: User) {
+        let lab = Lab::up_at(user, 4);
+        let (_client, _server) = vpn(&lab, &[], &[]);
+        arrives(&lab);
+        lab.sh("userv", "ip route del 10.1.3.0/24").ok();
+        let facts = names(&lab, &[], "reply-to-gateway", "userv", "reply");
+        has(&facts, "userv has no route to 10.1.3.0/24: only the default route leads there");
+        has(&facts, "leads out of eth3 to router");
+        lab.sh("userv", "ip route del default").ok();
+        has(&names(&lab, &[], "reply-to-gateway", "userv", "request"), "userv has no route to 10.1.3.1");
+    }
+
+    fn reply_unread(user: User) {
+        let lab = Lab::up_at(user, 4);
+        let _server = Running::tunnel(&lab, "server", &["server"]);
+        let _client = Running::tunnel(&lab, "useru", &["vpn", "--role", "client"]);
+        let facts = names(&lab, &[], "reply-unread", "server", "reply");
+        has(&facts, "tun0 of server is held by vpnlab server");
+        has(&facts, "nobody has read from tun0 since");
+    }
+
+    fn too_big(user: User) {
+        let lab = Lab::up_at(user, 4);
+        let (_client, _server) = vpn(&lab, &[], &[]);
+        json(&lab, &["--size", "1400"], 0);
+        lab.sh("server", "ip link set dev eth1 mtu 1000").ok();
+        has(&names(&lab, &["--size", "1400"], "too-big", "server", "request"), "says: fragmentation needed, MTU 1000");
+        arrives(&lab);
+    }
+
+    fn too_big_for_the_next_host(user: User) {
+        let lab = Lab::up_at(user, 4);
+        let (_client, _server) = vpn(&lab, &[], &[]);
+        json(&lab, &["--size", "1400"], 0);
+        // Linux takes what is a little too large (vlan headers), but not this.
+        lab.sh("userv", "ip link set dev eth0 mtu 1000").ok();
+        has(&names(&lab, &["--size", "1400"], "too-big", "userv", "request"), "eth0 of userv has an MTU of 1000");
+    }
+
+    fn ttl_ran_out(user: User) {
+        let lab = Lab::up_at(user, 4);
+        let (_client, _server) = vpn(&lab, &[], &[]);
+        arrives(&lab);
+        lab.sh("useru", "sysctl -w net.ipv4.ip_default_ttl=1").ok();
+        has(&names(&lab, &[], "ttl-ran-out", "server", "request"), "it came to server with a TTL of 1");
+    }
+
+    fn no_neighbour(user: User) {
+        let lab = Lab::up_at(user, 4);
+        let (_client, _server) = vpn(&lab, &[], &[]);
+        arrives(&lab);
+        let facts = names(&lab, &["useru", "10.1.1.77"], "no-neighbour", "server", "request");
+        has(&facts, "server has asked its wire who has 10.1.1.77");
+    }
+
+    fn link_down(user: User) {
+        let lab = Lab::up_at(user, 4);
+        let (_client, _server) = vpn(&lab, &[], &[]);
+        arrives(&lab);
+        lab.sh("userv", "ip link set dev eth0 down").ok();
+        has(&names(&lab, &[], "link-down", "userv", "request"), "eth0 of userv is down");
+    }
+
+    fn link_down_below_the_tunnel(user: User) {
+        let lab = Lab::up_at(user, 4);
+        let (_client, _server) = vpn(&lab, &[], &[]);
+        arrives(&lab);
+        lab.sh("server", "ip link set dev eth0 down").ok();
+        has(&names(&lab, &[], "link-down", "server", "request"), "eth0 of server is down");
+    }
+
+    fn refused(user: User) {
+        let lab = Lab::up_at(user, 4);
+        let (_client, _server) = vpn(&lab, &[], &[]);
+        arrives(&lab);
+        lab.sh("server", "ip route add unreachable 10.1.1.2").ok();
+        has(&names(&lab, &[], "refused", "server", "request"), "says: host unreachable");
+    }
+
+    fn no_answer(user: User) {
+        let lab = Lab::up_at(user, 4);
+        let (_client, _server) = vpn(&lab, &[], &[]);
+        arrives(&lab);
+        lab.sh("userv", "sysctl -w net.ipv4.icmp_echo_ignore_all=1").ok();
+        has(&names(&lab, &[], "no-answer", "userv", "request"), "net.ipv4.icmp_echo_ignore_all is 1 on userv");
+    }
+
+    fn unexplained(user: User) {
+        let lab = Lab::up_at(user, 4);
+        let (_client, _server) = vpn(&lab, &[], &[]);
+        arrives(&lab);
+        lab.sh("server", "nft add table ip t && nft 'add chain ip t c { type filter hook forward priority 0; policy drop; }'").ok();
+        has(&names(&lab, &[], "unexplained", "server", "request"), "eth1");
+    }
+}
