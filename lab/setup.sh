@@ -12,6 +12,7 @@ nft:nftables
 ping:iputils-ping
 traceroute:traceroute
 tcpdump:tcpdump
+tshark:tshark
 sysctl:procps
 nsenter:util-linux
 script:bsdutils

@@ -4,13 +4,14 @@
 //! | layer | modules | what it does |
 //! |---|---|---|
 //! | the command line | [`cli`] | one variant and one `Args` per subcommand |
+//! | the x-ray | [`trace`] | one packet's journey through the lab, and why it ended |
 //! | the handout | [`steps`] | a file per step; steps never import each other |
 //! | the testbed | [`lab`], [`demo`] | hosts as namespaces; the handout as a story |
-//! | a step's surroundings | [`lines`], [`counts`], [`logging`], [`upkeep`], [`signals`], [`clock`], [`memory`] | what is printed, counted, logged; what is done beside packets; a small resident size |
+//! | a step's surroundings | [`lines`], [`counts`], [`logging`], [`recording`], [`upkeep`], [`signals`], [`clock`], [`memory`] | what is printed, counted, logged; what is done beside packets; a small resident size |
 //! | the network | [`tun`], [`interface`], [`link`], [`path`], [`select`], [`net`], [`forwarding`] | the TUN device, batches of packets, the MTU, waiting, addresses and routes |
 //! | the fast path | [`fast`] | behind [`link`]: many packets at a time |
 //! | packets | [`packet`] | pure: validate, describe, answer, refuse, rewrite, cut, reassemble |
-//! | data | [`topology`], [`error`], [`output`] | the lab's network; the one error type; printing |
+//! | data | [`topology`], [`error`], [`output`], [`pcapng`] | the lab's network; the one error type; printing; files for Wireshark |
 //! | the kernel | [`sys`] | the only unsafe code |
 //!
 //! A layer imports from those below it only (`fast` also the `Batch` of `link`, which is its front). `packet` is pure: no descriptor, no clock, no log; so is the arithmetic of
@@ -40,6 +41,7 @@ pub mod output;
 pub mod packet;
 pub mod path;
 pub mod pcapng;
+pub mod recording;
 pub mod select;
 pub mod signals;
 pub mod steps;

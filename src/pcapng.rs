@@ -105,7 +105,8 @@ impl<W: Write> Pcapng<W> {
     pub fn packet(&mut self, packet: &Packet<'_>) -> io::Result<()> {
         let time = packet.at.as_nanos() as u64;
         let mut body = Vec::with_capacity(packet.bytes.len() + 64);
-        let words = [packet.interface, (time >> 32) as u32, time as u32, packet.bytes.len() as u32, packet.length as u32];
+        let words =
+            [packet.interface, (time >> 32) as u32, time as u32, packet.bytes.len() as u32, packet.length as u32];
         body.extend(words.iter().flat_map(|word| word.to_le_bytes()));
         padded(&mut body, packet.bytes);
         let direction: u32 = match packet.direction {

@@ -203,6 +203,14 @@ impl Topology {
         })
     }
 
+    /// The first host of the networks behind the tunnel, other than its server.
+    pub fn behind_the_tunnel(&self) -> Option<&Host> {
+        let through = |address| self.tunnel.routes.iter().any(|net| net.contains(&IpAddr::V4(address)));
+        self.hosts
+            .iter()
+            .find(|host| host.name != self.tunnel.server && host.interfaces.iter().any(|it| through(it.address.addr())))
+    }
+
     /// The networks, in the order of their first mention, each with its interfaces as (host, interface).
     pub fn networks(&self) -> Vec<(&str, Vec<(&Host, &Interface)>)> {
         let mut networks: Vec<(&str, Vec<_>)> = Vec::new();

@@ -92,7 +92,7 @@ impl Capture {
     ///
     /// # Errors
     /// The kernel's.
-    pub fn next(&mut self) -> Result<Option<Frame>> {
+    pub fn take(&mut self) -> Result<Option<Frame>> {
         let mut control = cmsg_space!(TimeSpec);
         let mut parts = [IoSliceMut::new(&mut self.buffer)];
         // With MSG_TRUNC the length is that of the frame, not of what fits.

@@ -60,7 +60,7 @@ pub fn run(lab: &Lab, path: &Path) -> Result<()> {
         is_flushed = false;
         for (host, capture) in captures.iter_mut().enumerate() {
             for _ in 0..TURN {
-                let Some(frame) = capture.next()? else { break };
+                let Some(frame) = capture.take()? else { break };
                 record.frame(host, &frame).context(failed)?;
                 packets += 1;
             }

@@ -11,6 +11,8 @@ use crate::fast::Parts;
 use crate::fast::tun::Packets;
 use crate::link::{Batch, Link};
 use crate::packet;
+use crate::pcapng::Direction;
+use crate::recording::Recording;
 use crate::tun::Tun;
 
 /// A TUN device as an end of a tunnel.
@@ -20,12 +22,19 @@ pub struct TunLink {
     own: Vec<IpAddr>,
     counts: Counts,
     many: Option<Packets>,
+    recording: Option<Recording>,
 }
 
 impl TunLink {
     /// The end of the tunnel at this device, which bears the addresses `own`.
     pub fn new(tun: Tun, own: impl Iterator<Item = IpAddr>) -> Self {
-        Self { tun, own: own.collect(), counts: Counts::default(), many: None }
+        Self { tun, own: own.collect(), counts: Counts::default(), many: None, recording: None }
+    }
+
+    /// Records what is read and written from now on.
+    pub fn recorded(mut self, recording: Option<Recording>) -> Self {
+        self.recording = recording;
+        self
     }
 
     /// Reads and writes many packets at a time from now on. The device was opened with headers.
@@ -71,7 +80,12 @@ impl Link for TunLink {
     fn recv(&mut self, into: &mut Batch) -> Result<()> {
         into.clear();
         match self.read(into) {
-            Ok(()) => Ok(()),
+            Ok(()) => {
+                if let Some(recording) = &self.recording {
+                    recording.packets(self.tun.name(), Direction::Out, into.iter());
+                }
+                Ok(())
+            }
             Err(Errno::EAGAIN | Errno::EINTR) => Ok(()),
             Err(Errno::EBADFD) => Err(gone(self.tun.name())),
             Err(error) => Err(Error::failed(format!("cannot read from {}", self.tun.name())).because(error)),
@@ -79,7 +93,10 @@ impl Link for TunLink {
     }
 
     fn send(&mut self, packets: &Batch) -> Result<()> {
-        let Self { tun, own, counts, many } = self;
+        let Self { tun, own, counts, many, recording } = self;
+        if let Some(recording) = recording {
+            recording.packets(tun.name(), Direction::In, packets.iter());
+        }
         let mut count = |packet: &[u8], written| count(tun.name(), own, counts, packet, written);
         match many {
             Some(many) => many.send(tun, packets, count),

@@ -20,6 +20,8 @@ use crate::fast::udp::{Messages, runs};
 use crate::link::{Batch, Link, plain};
 use crate::packet::{self, protocol};
 use crate::path::Path;
+use crate::pcapng::Direction;
+use crate::recording::Recording;
 use crate::sys::{self, Datagrams};
 
 /// How long a datagram may wait for room in the socket's buffer before it is dropped, in milliseconds.
@@ -37,6 +39,7 @@ pub struct UdpLink {
     counts: Counts,
     many: Option<Messages>,
     runs: Vec<Datagrams>,
+    recording: Option<(Recording, SocketAddr)>,
 }
 
 /// Where the other end is.
@@ -91,7 +94,7 @@ impl UdpLink {
         let known = if let Peer::Server(server) = peer { Some(server) } else { None };
         let local = socket.local_addr().context(|| "cannot ask for the socket's address".into())?;
         let path = Rc::new(Path::new(local.ip(), known));
-        Ok(Self { socket, peer, path, counts: Counts::default(), many: None, runs: Vec::new() })
+        Ok(Self { socket, peer, path, counts: Counts::default(), many: None, runs: Vec::new(), recording: None })
     }
 
     /// The path to the other end. This link says where that is, and when something about the path may have changed.
@@ -103,6 +106,21 @@ impl UdpLink {
     pub fn with_offload(mut self, parts: Parts) -> Self {
         self.many = Some(Messages::prepare(&self.socket, parts));
         self
+    }
+
+    /// Records what is received and sent from now on, what this link does not accept included.
+    ///
+    /// # Errors
+    /// Those of [`UdpLink::local`].
+    pub fn recorded(mut self, recording: Option<Recording>) -> Result<Self> {
+        let local = self.local()?;
+        self.recording = recording.map(|recording| (recording, local));
+        Ok(self)
+    }
+
+    /// The recording that this link writes to, for the tunnel's other link.
+    pub fn recording(&self) -> Option<Recording> {
+        self.recording.as_ref().map(|(recording, _)| recording.clone())
     }
 
     /// A batch with the room that this link fills.
@@ -131,6 +149,9 @@ impl UdpLink {
 
     /// Decides on a datagram that lies at `place` in the batch's buffer: only IP packets from the right place go on.
     fn accept(&mut self, place: Range<usize>, from: SocketAddr, into: &mut Batch) {
+        if let Some((recording, local)) = &self.recording {
+            recording.datagram(Direction::In, *local, from, &into.bytes()[place.clone()]);
+        }
         let drops = &mut self.counts.drops;
         if let Peer::Server(server) = self.peer
             && from.ip() != server.ip()
@@ -322,6 +343,9 @@ impl Link for UdpLink {
             }
             return Ok(());
         };
+        if let Some((recording, local)) = &self.recording {
+            packets.iter().for_each(|packet| recording.datagram(Direction::Out, *local, peer, packet));
+        }
         match &self.many {
             Some(many) if packets.len() > 1 => self.send_runs(packets, peer, many.joins()),
             _ => packets.iter().try_for_each(|packet| match self.is_loop(packet, peer) {

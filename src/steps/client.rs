@@ -28,11 +28,12 @@ pub struct ClientArgs {
 pub fn run(args: &ClientArgs) -> Result<()> {
     let server = args.client.find_server()?;
     let signals = Signals::block()?;
+    let recording = args.tun.pcap.begin()?;
 
     // The routes decide which packets the kernel sends through the TUN device.
     let (tun, interface) = args.client.open_tun(&args.tun, ETHERNET_MTU, server, &[])?;
-    let mut tun = TunLink::new(tun, interface.addresses());
-    let mut net = UdpLink::to_server(server)?;
+    let mut tun = TunLink::new(tun, interface.addresses()).recorded(recording.clone());
+    let mut net = UdpLink::to_server(server)?.recorded(recording)?;
 
     let mut packets = Batch::new();
     let mut lines = Lines::new(args.tun.count)?;

@@ -1,6 +1,7 @@
 //! The options that several steps share, and what they make of them: a TUN device, a server's address.
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr, ToSocketAddrs};
+use std::path::PathBuf;
 use std::str::FromStr;
 
 use clap::{Args, ValueEnum};
@@ -15,6 +16,7 @@ use crate::memory;
 use crate::net::{Entry, Net};
 use crate::packet::{SMALLEST_MTU_V4, SMALLEST_MTU_V6};
 use crate::path;
+use crate::recording::Recording;
 use crate::topology;
 use crate::tun::Tun;
 
@@ -45,6 +47,9 @@ pub struct TunOptions {
     /// End after N packets; what vpn received together with the last of them is carried, too
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
     pub count: Option<u64>,
+    #[command(flatten)]
+    /// Where packets are recorded.
+    pub pcap: PcapOptions,
     /// Whether packets come with headers, as the fast path reads and writes them.
     #[arg(skip)]
     pub headers: bool,
@@ -87,6 +92,24 @@ impl TunOptions {
         };
         let interface = Interface::configure(tun.name(), (!self.no_configure).then_some(settings))?;
         Ok((tun, interface))
+    }
+}
+
+/// Where a step records what it reads and writes.
+#[derive(Debug, Clone, Default, Args)]
+pub struct PcapOptions {
+    /// Record what is read and written in FILE, for Wireshark; the socket's datagrams with headers made from its addresses
+    #[arg(long = "pcap", value_name = "FILE")]
+    file: Option<PathBuf>,
+}
+
+impl PcapOptions {
+    /// Begins the recording, where there is to be one.
+    ///
+    /// # Errors
+    /// The file cannot be written.
+    pub fn begin(&self) -> Result<Option<Recording>> {
+        self.file.as_deref().map(Recording::create).transpose()
     }
 }
 
@@ -441,6 +464,7 @@ mod tests {
             no_configure: false,
             count: None,
             headers: false,
+            pcap: PcapOptions::default(),
         };
         let default: IpNet = "192.0.2.1/24".parse().unwrap();
         assert_eq!(options(&[], None).settings(default, 1500).unwrap(), settings(&["192.0.2.1/24"], &[]));

@@ -27,12 +27,13 @@ pub struct ServerArgs {
 /// Writes every packet from the network to the TUN device. Nothing goes back yet.
 pub fn run(args: &ServerArgs) -> Result<()> {
     let signals = Signals::block()?;
-    let mut net = args.server.listen()?;
+    let recording = args.tun.pcap.begin()?;
+    let mut net = args.server.listen()?.recorded(recording.clone())?;
     let local = net.local()?;
 
     // To the kernel, what we write comes in through the TUN device; it forwards what is not for this host.
     let (tun, interface, _forwarding) = args.server.open_tun(&args.tun, ETHERNET_MTU)?;
-    let mut tun = TunLink::new(tun, interface.addresses());
+    let mut tun = TunLink::new(tun, interface.addresses()).recorded(recording);
 
     let mut packets = Batch::new();
     let mut lines = Lines::new(args.tun.count)?;

@@ -28,10 +28,11 @@ pub struct TunPingArgs {
 /// Answers every echo request that comes out of the TUN device, and ignores everything else.
 pub fn run(args: &TunPingArgs) -> Result<()> {
     let signals = Signals::block()?;
+    let recording = args.tun.pcap.begin()?;
     let settings = args.tun.settings(topology::current().tunnel.client_address, ETHERNET_MTU)?;
     let mtu = settings.mtu as usize;
     let (tun, interface) = args.tun.open(settings)?;
-    let mut tun = TunLink::new(tun, interface.addresses());
+    let mut tun = TunLink::new(tun, interface.addresses()).recorded(recording);
     let mut responder = Responder::new(interface.addresses().collect(), mtu);
 
     let (mut packets, mut replies) = (Batch::new(), Batch::new());

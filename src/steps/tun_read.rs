@@ -34,11 +34,12 @@ pub struct TunReadArgs {
 pub fn run(args: &TunReadArgs) -> Result<()> {
     // From here on Ctrl-C ends the loop, not the program.
     let signals = Signals::block()?;
+    let recording = args.tun.pcap.begin()?;
 
     // A TUN device with an address, and up: from now on, packets for its subnet come to us.
     let settings = args.tun.settings(topology::current().tunnel.client_address, ETHERNET_MTU)?;
     let (tun, interface) = args.tun.open(settings)?;
-    let mut tun = TunLink::new(tun, interface.addresses());
+    let mut tun = TunLink::new(tun, interface.addresses()).recorded(recording);
 
     let (mut packets, mut replies) = (Batch::new(), Batch::new());
     let mut lines = Lines::new(args.tun.count)?;

@@ -12,9 +12,11 @@ use crate::error::{Context, Result};
 use crate::lines::Lines;
 use crate::link::{LARGEST_PACKET, bind, plain};
 use crate::packet::validate;
+use crate::pcapng::Direction;
 use crate::select;
 use crate::signals::Signals;
-use crate::steps::{ends, options};
+use crate::steps::ends;
+use crate::steps::options::{self, PcapOptions};
 use crate::upkeep::Upkeep;
 
 /// `vpnlab udp-sink`
@@ -26,6 +28,8 @@ pub struct UdpSinkArgs {
     /// Address to listen on [default: 0.0.0.0, all of IPv4; :: is all of IPv6 and IPv4]
     #[arg(long, value_name = "ADDR")]
     bind: Option<IpAddr>,
+    #[command(flatten)]
+    pcap: PcapOptions,
     /// End after N datagrams
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
     count: Option<u64>,
@@ -34,6 +38,7 @@ pub struct UdpSinkArgs {
 /// Shows from where each datagram came, and between whom the packet inside it is.
 pub fn run(args: &UdpSinkArgs) -> Result<()> {
     let signals = Signals::block()?;
+    let recording = args.pcap.begin()?;
     let mut lines = Lines::new(args.count)?;
     let mut upkeep = Upkeep::new(signals, None)?;
 
@@ -53,6 +58,9 @@ pub fn run(args: &UdpSinkArgs) -> Result<()> {
                 Err(error) if error.kind() == ErrorKind::WouldBlock => continue,
                 Err(error) => return Err(error).context(|| format!("cannot receive on {local}")),
             };
+            if let Some(recording) = &recording {
+                recording.datagram(Direction::In, local, from, datagram);
+            }
             // The payload of the outer packet is a whole packet itself.
             lines.packet(datagram.len(), || format!("{from} --> {local}\n Inside: {}", ends(datagram, "--->")));
             match validate(datagram) {

@@ -56,7 +56,8 @@ fn run_client(args: &VpnArgs, options: &TunOptions) -> Result<()> {
     args.server.refuse("--role server")?;
     let server = args.client.find_server()?;
     let signals = Signals::block()?;
-    let net = UdpLink::to_server(server)?;
+    let recording = args.tun.pcap.begin()?;
+    let net = UdpLink::to_server(server)?.recorded(recording)?;
     let routes = &topology::current().tunnel.routes;
     let (tun, interface) = args.client.open_tun(options, net.path().mtu(), server, routes)?;
     carry(args, tun, interface, net, signals)
@@ -65,14 +66,15 @@ fn run_client(args: &VpnArgs, options: &TunOptions) -> Result<()> {
 fn run_server(args: &VpnArgs, options: &TunOptions) -> Result<()> {
     args.client.refuse("--role client")?;
     let signals = Signals::block()?;
-    let net = args.server.listen()?;
+    let recording = args.tun.pcap.begin()?;
+    let net = args.server.listen()?.recorded(recording)?;
     let (tun, interface, _forwarding) = args.server.open_tun(options, net.path().mtu())?;
     carry(args, tun, interface, net, signals)
 }
 
 /// Carries packets between the TUN device and the network, until the user ends it.
 fn carry(args: &VpnArgs, tun: Tun, mut interface: Interface, net: UdpLink, signals: Signals) -> Result<()> {
-    let tun = TunLink::new(tun, interface.addresses());
+    let tun = TunLink::new(tun, interface.addresses()).recorded(net.recording());
     // The same loop, whether the links carry packets one by one or many at a time.
     let (tun, mut net) = match args.offload.parts() {
         Some(parts) => (tun.with_offload(parts)?, net.with_offload(parts)),

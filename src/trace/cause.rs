@@ -4,6 +4,8 @@
 
 use serde::Serialize;
 
+use crate::topology::{self, Topology};
+
 /// Why a packet did not arrive. Each is named only when the host has shown the fact that proves it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize)]
 #[serde(rename_all = "kebab-case")]
@@ -38,7 +40,7 @@ pub enum Cause {
     NoForwarding,
     /// The reverse-path filter dropped the packet.
     ReversePath,
-    /// The reply goes to the default gateway instead of to the tunnel's end.
+    /// The reply goes to the default gateway instead of to the tunnel's end, or nowhere: there is no route back.
     ReplyToGateway,
     /// The reply reaches the server's TUN device, and nobody reads it there.
     ReplyUnread,
@@ -102,120 +104,159 @@ impl Cause {
         self.row().2
     }
 
-    /// What to do about it.
-    pub fn hint(self) -> &'static str {
+    /// The fact for which it is named.
+    pub fn proof(self) -> &'static str {
         self.row().3
     }
 
-    fn row(self) -> (&'static str, &'static str, u8, &'static str) {
+    /// What to do about it, with the names and addresses of this network.
+    pub fn hint(self, topology: &Topology) -> String {
+        let tunnel = &topology.tunnel;
+        let list = |networks: &[ipnet::IpNet]| networks.iter().map(ToString::to_string).collect::<Vec<_>>().join(" ");
+        let address_for = |asker: &str| {
+            let hosts = topology.host(asker).ok().zip(topology.host(&tunnel.server).ok());
+            hosts.map_or(String::new(), |(asker, server)| topology.resolve(asker, server).to_string())
+        };
+        let words = [
+            ("{client}", tunnel.client.clone()),
+            ("{server}", tunnel.server.clone()),
+            ("{port}", tunnel.port.to_string()),
+            ("{networks}", list(&tunnel.routes)),
+            ("{subnet}", tunnel.client_address.trunc().to_string()),
+            ("{server-tun}", tunnel.server_address.to_string()),
+            ("{outside}", address_for(&tunnel.client)),
+            ("{inside}", topology.behind_the_tunnel().map_or(String::new(), |host| address_for(&host.name))),
+        ];
+        words.iter().fold(self.row().4.to_string(), |hint, (word, is)| hint.replace(word, is))
+    }
+
+    fn row(self) -> (&'static str, &'static str, u8, &'static str, &'static str) {
         match self {
             Self::NoTun => (
                 "no-tun",
                 "there is no TUN device",
                 1,
+                "the host has no TUN device among its interfaces",
                 "run the program that creates it, and leave it running: the device goes with its program",
             ),
             Self::TunDown => (
                 "tun-down",
                 "the TUN device is down",
                 1,
+                "its TUN device is not up",
                 "ip link set dev tun0 up, after its address; routes through it are lost while it is down: add them again",
             ),
             Self::TunUnread => (
                 "tun-unread",
                 "nobody reads the TUN device",
                 1,
+                "the echo came out of the device, which has not counted it as read; or no program holds the device",
                 "is the program in its loop? It must come back to read (or select) after each packet",
             ),
             Self::NoRoute => (
                 "no-route",
                 "the route does not lead into the tunnel",
                 2,
-                "ip route add 10.1.1.0/24 dev tun0 on useru, while the TUN device is up",
+                "the kernel, asked for the route, names another interface, or none",
+                "on {client}: ip route add {networks} dev tun0, while the TUN device is up",
             ),
             Self::NotSent => (
                 "not-sent",
                 "the packet was read from the TUN device, and nothing was sent",
                 2,
+                "the device has counted it as read, and no datagram of that program left the host",
                 "after the read, does every way through the loop come to sendto? A filter or an exception may skip it",
             ),
             Self::WrongPeer => (
                 "wrong-peer",
                 "the datagram is for the wrong address or port",
                 4,
-                "the client sends to server:9090; the server answers to the address and port that recvfrom returned last",
+                "the datagram's destination: no end of the tunnel; for a reply, not where the request came from",
+                "the client sends to {server}:{port}; the server answers to the address and port that recvfrom returned last",
             ),
             Self::Loop => (
                 "loop",
                 "the tunnel swallows its own datagrams",
                 2,
-                "the route through the tunnel must not cover the server's own address on lan0 (10.1.2.3)",
+                "the datagram is seen where its content came from: on its way out of the TUN device",
+                "no route through the tunnel may cover {server}'s own address outside of it, {outside}",
             ),
             Self::NobodyListens => (
                 "nobody-listens",
                 "nobody listens on the UDP port",
                 2,
-                "start the server's program, and bind it to 0.0.0.0 and port 9090",
+                "the datagram came to the host, which has no socket for its address and port",
+                "start the program of {server}, and bind it to 0.0.0.0 and port {port}",
             ),
             Self::DatagramUnread => (
                 "datagram-unread",
                 "the datagram waits in the socket, and nobody reads it",
                 4,
+                "bytes wait in the socket that it is for",
                 "wait for the socket and the TUN device at once, with select, and read whichever is ready",
             ),
             Self::NotIp => (
                 "not-ip",
                 "the datagram's payload is no IP packet",
                 2,
+                "the bytes of the datagram, compared with those that came out of the TUN device",
                 "send the bytes as they were read: sendto(packet, ...), not str(packet), and the device with IFF_NO_PI",
             ),
             Self::Changed => (
                 "changed",
                 "it is not the packet that was read",
                 2,
+                "the bytes, compared with those that came out of the TUN device",
                 "pass the bytes on as they are; a tunnel changes none of them",
             ),
             Self::NotWritten => (
                 "not-written",
                 "the datagram was read, and nothing was written to the TUN device",
                 3,
+                "the socket is empty, a program holds it, and nothing came into the TUN device",
                 "write its payload to the TUN device: os.write(tun, data)",
             ),
             Self::SameAddress => (
                 "same-address",
                 "both TUN devices bear one address",
                 3,
-                "give the server's TUN device another address of the same network: 10.1.3.2/24",
+                "the packet came into a host that has its source as an address of its own",
+                "give the server's TUN device another address of the same network: {server-tun}",
             ),
             Self::NoForwarding => (
                 "no-forwarding",
                 "the host does not forward packets",
                 3,
+                "the packet came into a host that it is not for, and the setting is 0",
                 "sysctl -w net.ipv4.ip_forward=1 on that host",
             ),
             Self::ReversePath => (
                 "reverse-path",
                 "the reverse-path filter drops the packet",
                 4,
+                "the setting, the route back, and the kernel's answer or its counter",
                 "add the route back to the packet's source through the interface it came in on; \
                  or sysctl -w net.ipv4.conf.all.rp_filter=0, and the same for the interface",
             ),
             Self::ReplyToGateway => (
                 "reply-to-gateway",
-                "the reply goes to the default gateway",
+                "the reply does not go to the tunnel's end: there is no route back",
                 4,
-                "ip route add 10.1.3.0/24 via 10.1.1.4 on that host",
+                "the reply left by the default route, or the host has no route for it",
+                "on that host: ip route add {subnet} via {inside}",
             ),
             Self::ReplyUnread => (
                 "reply-unread",
                 "the reply reaches the TUN device, and nobody reads it",
                 4,
+                "the reply came out of the device, which has not counted it as read",
                 "both ends must read both the TUN device and the socket: select",
             ),
             Self::TooBig => (
                 "too-big",
                 "the packet is larger than the MTU",
                 4,
+                "an ICMP error that says so, the kernel's refusal to send it, or the next interface's MTU",
                 "the TUN device's MTU must leave room for the outer headers: 1500 - 28 = 1472 bytes; \
                  and the read from it must take a whole packet",
             ),
@@ -223,47 +264,56 @@ impl Cause {
                 "ttl-ran-out",
                 "the TTL has run out",
                 4,
+                "an ICMP error that says so, or the TTL with which it came to a host that it is not for",
                 "do the routes of two hosts point at each other? A packet starts with sysctl net.ipv4.ip_default_ttl, 64",
             ),
             Self::NoNeighbour => (
                 "no-neighbour",
                 "nobody on the wire has the next hop's address",
                 0,
+                "the host has asked, and has no answer (its neighbour table)",
                 "is the address right, and the host's interface up? vpnlab lab check; vpnlab lab reset puts all back",
             ),
             Self::LinkDown => (
                 "link-down",
                 "an interface on the way is down",
                 0,
+                "the interface is not up",
                 "ip link set dev IF up on that host; vpnlab lab reset puts all back",
             ),
             Self::Refused => (
                 "refused",
                 "a host says that it cannot deliver the packet",
                 0,
+                "the kernel, asked whether it would forward it, says no",
                 "see the route of that host: ip route get ADDRESS",
             ),
             Self::NoAnswer => (
                 "no-answer",
                 "the destination has the request, and does not answer",
                 4,
+                "the request came to the host that it is for, and no reply left it",
                 "sysctl -w net.ipv4.icmp_echo_ignore_all=0, and a firewall that lets echoes pass",
             ),
             Self::Unexplained => (
                 "unexplained",
                 "the packet is gone, and no host shows why",
                 0,
+                "where it was seen last, and the counters that have risen there",
                 "a firewall leaves no trace here: nft list ruleset on the host where it was seen last",
             ),
         }
     }
 }
 
-/// The causes as the table of docs/trace.md.
+/// The causes as the table of docs/trace.md, with the hints for the handout's network.
 pub fn table() -> String {
-    let row = |cause: &Cause| format!("| `{}` | {} | {} | {} |\n", cause.id(), cause.title(), cause.step(), cause.hint());
+    let row = |cause: &Cause| {
+        let (id, title, proof) = (cause.id(), cause.title(), cause.proof());
+        format!("| `{id}` | {title} | {} | {proof} | {} |\n", cause.step(), cause.hint(topology::handout()))
+    };
     let rows: String = Cause::ALL.iter().map(row).collect();
-    format!("| cause | what has happened | step | hint |\n|:--|:--|:-:|:--|\n{rows}")
+    format!("| cause | what has happened | step | named for | hint |\n|:--|:--|:-:|:--|:--|\n{rows}")
 }
 
 #[cfg(test)]
@@ -279,6 +329,21 @@ mod tests {
         ids.sort_unstable();
         ids.dedup();
         assert_eq!(ids.len(), Cause::ALL.len());
+    }
+
+    #[test]
+    fn a_hint_has_the_names_of_its_network_and_no_place_left_open() {
+        let other = topology::HANDOUT.replace("10.1.", "10.77.").replace("useru", "alice");
+        let other = Topology::parse(&other, "test").unwrap();
+        assert_eq!(
+            Cause::NoRoute.hint(&other),
+            "on alice: ip route add 10.77.1.0/24 dev tun0, while the TUN device is up"
+        );
+        assert_eq!(Cause::ReplyToGateway.hint(&other), "on that host: ip route add 10.77.3.0/24 via 10.77.1.4");
+        for cause in Cause::ALL {
+            let hint = cause.hint(&other);
+            assert!(!hint.contains(['{', '}']) && !hint.contains("10.1."), "{hint}");
+        }
     }
 
     #[test]

@@ -159,7 +159,8 @@ impl Scene<'_> {
         if errno == Some(Errno::EMSGSIZE) {
             let route = self.ask.route(host, to)?;
             let link = route.and_then(|hop| hop.link).and_then(|link| self.after[host].link_at(link));
-            let mtu = link.map(|link| format!("{} has an MTU of {}, the packet {} bytes", link.name, link.mtu, self.length));
+            let mtu =
+                link.map(|link| format!("{} has an MTU of {}, the packet {} bytes", link.name, link.mtu, self.length));
             return Ok(self.verdict(Cause::TooBig, host, said.into_iter().chain(mtu)));
         }
         if self.belongs_into_the_tunnel(host, to) {
@@ -186,17 +187,19 @@ impl Scene<'_> {
         let sighting = self.steps().find(is_looping)?;
         let What::Inside(datagram, _) = &sighting.what else { return None };
         let (host, interface) = (self.name(sighting.host), &self.frame(sighting).interface);
-        let fact = format!("the datagram for {} comes out of {interface} of {host}, like its content before", datagram.to);
+        let fact =
+            format!("the datagram for {} comes out of {interface} of {host}, like its content before", datagram.to);
         Some(self.verdict(Cause::Loop, sighting.host, [fact]))
     }
 
     /// A router's ICMP error that is a cause by itself: the TTL, the MTU.
     fn ended_by_a_router(&self) -> Option<Verdict> {
         let leg = self.leg();
-        let refusals = self.sightings.iter().filter(|sighting| sighting.leg == leg).filter_map(|sighting| match &sighting.what {
-            What::Refused(refusal) => Some((sighting, refusal)),
-            _ => None,
-        });
+        let refusals =
+            self.sightings.iter().filter(|sighting| sighting.leg == leg).filter_map(|sighting| match &sighting.what {
+                What::Refused(refusal) => Some((sighting, refusal)),
+                _ => None,
+            });
         for (sighting, refusal) in refusals {
             let host = self.owner(refusal.by).unwrap_or(sighting.host);
             let said = self.quote(refusal);
@@ -254,7 +257,8 @@ impl Scene<'_> {
             }
             let began_here = self.owns(host, echo.source);
             let is_tunnels = self.topology.tunnel.client_address.contains(&IpAddr::V4(echo.destination));
-            if began_here && is_tunnels && self.ask.entry(host, echo.destination)?.is_some_and(|it| it.prefix_len == 0) {
+            if began_here && is_tunnels && self.ask.entry(host, echo.destination)?.is_some_and(|it| it.prefix_len == 0)
+            {
                 let lacks = format!(
                     "{} has no route to {}: only the default route leads there",
                     self.name(host),
@@ -338,7 +342,11 @@ impl Scene<'_> {
             let is_ip = difference.is_ip(&datagram.payload);
             let cause = if is_ip { Cause::Changed } else { Cause::NotIp };
             let fact = format!("the datagram for {} that followed has something else in it: {difference}", datagram.to);
-            return Ok(self.verdict(cause, host, [read, fact, bytes_of("read", &echo.bytes), bytes_of("sent", &datagram.payload)]));
+            return Ok(self.verdict(
+                cause,
+                host,
+                [read, fact, bytes_of("read", &echo.bytes), bytes_of("sent", &datagram.payload)],
+            ));
         }
         if self.after[host].risen(&self.before[host], "IpFragFails") > 0 {
             let facts = [read, format!("{} bytes, and 28 more in a datagram", echo.bytes.len())];
@@ -391,10 +399,11 @@ impl Scene<'_> {
             .map(|socket| socket.local.port())
             .collect();
         let of_host = || self.frames.iter().filter(|(at, _)| *at == host).map(|(_, frame)| frame);
-        let is_known = |payload: &[u8]| of_host().any(|frame| frame.interface == tun && frame.packet() == Some(payload));
-        let later = self.frames[last.frame..].iter().filter(|(at, frame)| {
-            *at == host && frame.direction == Direction::Out && frame.interface != tun
-        });
+        let is_known =
+            |payload: &[u8]| of_host().any(|frame| frame.interface == tun && frame.packet() == Some(payload));
+        let later = self.frames[last.frame..]
+            .iter()
+            .filter(|(at, frame)| *at == host && frame.direction == Direction::Out && frame.interface != tun);
         let mut datagrams = later.filter_map(|(_, frame)| sighting::any_datagram(frame.packet()?));
         let datagram = datagrams.find(|datagram| {
             let is_tunnels = datagram.to.port() == self.topology.tunnel.port || ports.contains(&datagram.from.port());
@@ -415,7 +424,9 @@ impl Scene<'_> {
     /// The request must go to the tunnel's other end, and the reply back to where the request came from.
     fn wrong_peer(&self, last: &Sighting, datagram: &Datagram) -> Option<Verdict> {
         let sender = self.steps().find(|step| {
-            step.leg == last.leg && matches!(step.what, What::Inside(..)) && self.frame(step).direction == Direction::Out
+            step.leg == last.leg
+                && matches!(step.what, What::Inside(..))
+                && self.frame(step).direction == Direction::Out
         });
         let host = sender.map_or(last.host, |sender| sender.host);
         let tunnel = &self.topology.tunnel;
@@ -431,10 +442,7 @@ impl Scene<'_> {
         }
         let asked = self.request_datagram()?;
         (asked.from != datagram.to).then(|| {
-            let facts = [
-                format!("the request came from {}", asked.from),
-                format!("the reply goes to {}", datagram.to),
-            ];
+            let facts = [format!("the request came from {}", asked.from), format!("the reply goes to {}", datagram.to)];
             self.verdict(Cause::WrongPeer, host, facts)
         })
     }
@@ -484,12 +492,20 @@ impl Scene<'_> {
         if let Some(link) = hop.link.and_then(|link| self.after[host].link_at(link))
             && !link.up
         {
-            return Some(self.verdict(Cause::LinkDown, host, [format!("{} of {} is down", link.name, self.name(host))]));
+            return Some(self.verdict(
+                Cause::LinkDown,
+                host,
+                [format!("{} of {} is down", link.name, self.name(host))],
+            ));
         }
         if let Some((next, link)) = self.next_host(hop, destination)
             && !link.up
         {
-            return Some(self.verdict(Cause::LinkDown, next, [format!("{} of {} is down", link.name, self.name(next))]));
+            return Some(self.verdict(
+                Cause::LinkDown,
+                next,
+                [format!("{} of {} is down", link.name, self.name(next))],
+            ));
         }
         let next = hop.via.unwrap_or(IpAddr::V4(destination));
         let is_missing = self.after[host].neighbours.iter().any(|it| it.address == next && it.is_missing);
@@ -522,7 +538,11 @@ impl Scene<'_> {
         if socket.waiting > 0 {
             let lost = socket.lost.saturating_sub(before.same(socket).map_or(0, |socket| socket.lost));
             let full = (lost > 0).then(|| format!("the socket was full, and lost {lost}"));
-            let fact = format!("{} bytes wait in the socket for port {}, which {who} holds", socket.waiting, datagram.to.port());
+            let fact = format!(
+                "{} bytes wait in the socket for port {}, which {who} holds",
+                socket.waiting,
+                datagram.to.port()
+            );
             return Ok(self.verdict(Cause::DatagramUnread, host, [fact].into_iter().chain(full)));
         }
         if let Some(verdict) = self.changed_on_the_way(last, &datagram.payload, datagram.fragment) {
@@ -530,8 +550,13 @@ impl Scene<'_> {
         }
         let read = format!("it was read: the socket for port {} is empty, and {who} holds it", datagram.to.port());
         let tuns: Vec<_> = after.tuns().collect();
-        let Some(tun) = tuns.iter().find(|tun| holders.iter().any(|it| it.tuns.contains(&tun.name))).or(tuns.first()) else {
-            return Ok(self.verdict(Cause::NoTun, host, [format!("{name} has no TUN device among its interfaces"), read]));
+        let Some(tun) = tuns.iter().find(|tun| holders.iter().any(|it| it.tuns.contains(&tun.name))).or(tuns.first())
+        else {
+            return Ok(self.verdict(
+                Cause::NoTun,
+                host,
+                [format!("{name} has no TUN device among its interfaces"), read],
+            ));
         };
         if !tun.up {
             return Ok(self.verdict(Cause::TunDown, host, [format!("{} of {name} is down", tun.name), read]));
@@ -551,7 +576,8 @@ impl Scene<'_> {
     /// A packet that was written to a TUN device after the datagram was read, and was in no datagram.
     fn written_instead(&self, last: &Sighting, tun: &str) -> Option<(Vec<u8>, Difference)> {
         let What::Inside(datagram, _) = &last.what else { return None };
-        let of_host = |from: usize| self.frames[from..].iter().filter(|(at, _)| *at == last.host).map(|(_, frame)| frame);
+        let of_host =
+            |from: usize| self.frames[from..].iter().filter(|(at, _)| *at == last.host).map(|(_, frame)| frame);
         let carried: Vec<Vec<u8>> =
             of_host(0).filter_map(|frame| sighting::any_datagram(frame.packet()?)).map(|it| it.payload).collect();
         let mut written = of_host(last.frame)
@@ -574,7 +600,11 @@ impl Scene<'_> {
         // A router changes the TTL and the checksum over it.
         let masked = |bytes: &[u8]| {
             let mut bytes = bytes.to_vec();
-            bytes.iter_mut().enumerate().filter(|(place, _)| [8, 10, 11].contains(place)).for_each(|(_, byte)| *byte = 0);
+            bytes
+                .iter_mut()
+                .enumerate()
+                .filter(|(place, _)| [8, 10, 11].contains(place))
+                .for_each(|(_, byte)| *byte = 0);
             bytes
         };
         let is_forwarded = matches!(last.what, What::Echo(_)) && !self.is_tun(last);
@@ -730,7 +760,8 @@ impl Scene<'_> {
     /// The counters of a host that have risen, in words.
     fn risen(&self, host: usize) -> Vec<String> {
         let risen = self.after[host].all_risen(&self.before[host]);
-        let line = |(name, by): (&str, u64)| format!("{name} of {} rose by {by}: {}", self.name(host), evidence::counts(name));
+        let line =
+            |(name, by): (&str, u64)| format!("{name} of {} rose by {by}: {}", self.name(host), evidence::counts(name));
         risen.into_iter().map(line).collect()
     }
 }

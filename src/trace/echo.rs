@@ -5,9 +5,7 @@ use std::net::{Ipv4Addr, SocketAddrV4};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 
 use nix::errno::Errno;
-use nix::sys::socket::{
-    AddressFamily, MsgFlags, SockFlag, SockProtocol, SockType, SockaddrIn, recv, sendto, socket,
-};
+use nix::sys::socket::{AddressFamily, MsgFlags, SockFlag, SockProtocol, SockType, SockaddrIn, recv, sendto, socket};
 
 use super::sighting::{ICMP_HEADER, IP_HEADER, Mark};
 use crate::error::{Error, RUN_AS_ROOT, Result};
@@ -65,7 +63,9 @@ impl EchoSocket {
                 }
                 Err(Errno::EAGAIN) => return Ok(answered),
                 // An error that the kernel reports on the socket; what it is about was captured.
-                Err(Errno::EINTR | Errno::EHOSTUNREACH | Errno::ENETUNREACH | Errno::EMSGSIZE | Errno::ECONNREFUSED) => {}
+                Err(
+                    Errno::EINTR | Errno::EHOSTUNREACH | Errno::ENETUNREACH | Errno::EMSGSIZE | Errno::ECONNREFUSED,
+                ) => {}
                 Err(errno) => return Err(errno.into()),
             }
         }

@@ -304,7 +304,8 @@ mod tests {
 
     #[test]
     fn a_socket_is_read_from_its_line() {
-        let v4 = "  386: 0302010A:2382 00000000:0000 07 00000000:00000340 00:00000000 00000000  1000        0 9731 2 0 5";
+        let v4 =
+            "  386: 0302010A:2382 00000000:0000 07 00000000:00000340 00:00000000 00000000  1000        0 9731 2 0 5";
         let socket = udp_socket(v4).unwrap();
         assert_eq!(socket.local, "10.1.2.3:9090".parse().unwrap());
         assert_eq!((socket.waiting, socket.lost, socket.inode), (0x340, 5, 9731));

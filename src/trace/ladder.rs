@@ -94,14 +94,14 @@ pub fn draw(scene: &Scene<'_>) -> String {
     let interface = |sighting: &Sighting| scene.frames[sighting.frame].1.interface.len() + 1;
     let lane = |host: usize| {
         let widest = scene.sightings.iter().filter(|it| it.host == host).map(interface).max().unwrap_or(0);
-        widest.max(name(host).len()) + 2
+        widest.max(name(host).len()) + 1
     };
     let row = |time: &str, mark: &dyn Fn(usize) -> String, text: &str| {
         let lanes: String = hosts.iter().map(|host| format!("{:<1$}", mark(*host), lane(*host))).collect();
-        format!("{time:>9}  {lanes}{text}").trim_end().to_string() + "\n"
+        format!("{time:>9}  {lanes} {text}").trim_end().to_string() + "\n"
     };
     let idle = |_: usize| "|".to_string();
-    let indent = 11 + hosts.iter().map(|host| lane(*host)).sum::<usize>();
+    let indent = 12 + hosts.iter().map(|host| lane(*host)).sum::<usize>();
 
     let mut text = row("ms", &|host| name(host).to_string(), "");
     let mut leg = Leg::Request;

@@ -24,8 +24,8 @@ use crate::pcapng::LinkType;
 
 pub mod cause;
 pub mod diagnosis;
-pub mod evidence;
 mod echo;
+pub mod evidence;
 mod ladder;
 pub mod sighting;
 
@@ -55,7 +55,7 @@ pub struct TraceArgs {
     lab: String,
     /// The host that sends the echo request [default: the tunnel's client]
     from: Option<String>,
-    /// The host or the IPv4 address that it is for [default: userv, or the first host behind the tunnel]
+    /// The host or the IPv4 address that it is for [default: the first host behind the tunnel]
     to: Option<String>,
     /// The length of the IP packet in bytes
     #[arg(long, value_name = "N", default_value_t = 84, value_parser = length)]
@@ -118,13 +118,13 @@ pub fn run(args: &TraceArgs) -> Result<u8> {
         ask: Questions::to(&lab),
     };
     let verdict = if seen.answered.is_some() { None } else { Some(scene.diagnose()?) };
-    if let (Some(file), Some(path)) = (file, &args.pcapng) {
-        write(file, &scene).context(|| format!("cannot write {}", path.display()))?;
-    }
     match args.json {
         true => output::line(format_args!("{:#}", as_json(args, &scene, &seen, verdict.as_ref()))),
         false => output::text(as_text(args, &scene, &seen, verdict.as_ref())),
     }?;
+    if let (Some(file), Some(path)) = (file, &args.pcapng) {
+        write(file, &scene).context(|| format!("cannot write {}", path.display()))?;
+    }
     Ok(u8::from(verdict.is_some()))
 }
 
@@ -136,12 +136,8 @@ fn ends(lab: &Lab, args: &TraceArgs) -> Result<(usize, Ipv4Addr)> {
     let to = match &args.to {
         Some(to) => to.clone(),
         None => {
-            let behind = topology.hosts.iter().find(|host| {
-                let through = |address| tunnel.routes.iter().any(|net| net.contains(&IpAddr::V4(address)));
-                host.name != tunnel.server && host.interfaces.iter().any(|it| through(it.address.addr()))
-            });
-            let behind = behind.filter(|host| host.name != sender.name).map_or(&tunnel.client, |host| &host.name);
-            behind.clone()
+            let behind = topology.behind_the_tunnel().filter(|host| host.name != sender.name);
+            behind.map_or(&tunnel.client, |host| &host.name).clone()
         }
     };
     if let Ok(address) = to.parse() {
@@ -151,9 +147,10 @@ fn ends(lab: &Lab, args: &TraceArgs) -> Result<(usize, Ipv4Addr)> {
     if target.name == sender.name {
         return Err(Error::usage(format!("{to} cannot trace to itself")).hint("name two hosts: vpnlab trace FROM TO"));
     }
-    let is_near = sender.interfaces.iter().any(|ours| {
-        target.interfaces.iter().any(|theirs| theirs.network == ours.network && theirs.hostname.is_some())
-    });
+    let is_near = sender
+        .interfaces
+        .iter()
+        .any(|ours| target.interfaces.iter().any(|theirs| theirs.network == ours.network && theirs.hostname.is_some()));
     // From behind the tunnel, its client is reached by the address of its TUN device.
     match tunnel.client_address.addr() {
         IpAddr::V4(address) if target.name == tunnel.client && !is_near => Ok((from, address)),
@@ -211,7 +208,7 @@ fn follow(lab: &Lab, from: usize, to: Ipv4Addr, length: usize) -> Result<Seen> {
             Err(errno) => return Err(Error::failed("cannot wait for packets").because(errno)),
         }
         for (host, capture) in captures.iter_mut().enumerate() {
-            while let Some(frame) = capture.next()? {
+            while let Some(frame) = capture.take()? {
                 let is_traced = frame.packet().and_then(|packet| sighting::find(packet, mark));
                 let has_room = seen.frames.len() < MOST_FRAMES && bytes < MOST_BYTES;
                 if is_traced.is_none() && !has_room {
@@ -259,7 +256,8 @@ fn sightings(frames: &[(usize, Frame)], mark: Mark) -> Vec<Sighting> {
 fn programs(scene: &Scene<'_>) -> Vec<(String, String)> {
     let line = |(host, state): (&crate::topology::Host, &State)| {
         let holds = |holder: &evidence::Holder| {
-            let sockets = state.sockets.iter().filter(|socket| state.socket_holders(socket).any(|it| it.pid == holder.pid));
+            let sockets =
+                state.sockets.iter().filter(|socket| state.socket_holders(socket).any(|it| it.pid == holder.pid));
             let ports = sockets.map(|socket| format!("UDP {}", socket.local.port()));
             let what: Vec<_> = holder.tuns.iter().cloned().chain(ports).collect();
             (!what.is_empty()).then(|| format!("{holder}: {}", what.join(", ")))
@@ -272,7 +270,8 @@ fn programs(scene: &Scene<'_>) -> Vec<(String, String)> {
 
 fn as_text(args: &TraceArgs, scene: &Scene<'_>, seen: &Seen, verdict: Option<&Verdict>) -> String {
     let from = &scene.topology.hosts[scene.from].name;
-    let mut text = format!("{from} > {}: echo request of {} bytes\n", scene.topology.name_of(scene.to.into()), args.size);
+    let mut text =
+        format!("{from} > {}: echo request of {} bytes\n", scene.topology.name_of(scene.to.into()), args.size);
     for (host, held) in programs(scene) {
         text += &format!("  {host}: {held}\n");
     }
@@ -292,7 +291,7 @@ fn as_text(args: &TraceArgs, scene: &Scene<'_>, seen: &Seen, verdict: Option<&Ve
             verdict.facts.iter().for_each(|fact| text += &paragraph("  - ", fact));
             text += &paragraph("", &format!("Cause: {}, of the handout's step {}.", cause.id(), cause.step()));
             text += &match args.hint {
-                true => paragraph("Hint: ", cause.hint()),
+                true => paragraph("Hint: ", &cause.hint(scene.topology)),
                 false => "--hint says what can be done.\n".to_string(),
             };
         }
@@ -351,7 +350,7 @@ fn as_json(args: &TraceArgs, scene: &Scene<'_>, seen: &Seen, verdict: Option<&Ve
             "host": verdict.host, "leg": verdict.leg, "facts": verdict.facts,
         });
         if args.hint {
-            value["hint"] = verdict.cause.hint().into();
+            value["hint"] = verdict.cause.hint(scene.topology).into();
         }
         value
     });
@@ -386,6 +385,8 @@ fn write(file: File, scene: &Scene<'_>) -> std::io::Result<()> {
         let comment = scene.sightings.iter().position(|sighting| sighting.frame == place).map(|step| {
             let leg = if scene.sightings[step].leg == Leg::Request { "request" } else { "reply" };
             format!("vpnlab trace: {leg}, {} of {}. {}", step + 1, scene.sightings.len(), ladder::news(scene, step))
+                .trim_end()
+                .to_string()
         });
         record.commented(*host, frame, comment.as_deref())?;
     }

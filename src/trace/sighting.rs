@@ -420,7 +420,7 @@ mod tests {
             "4 bytes stand in front of the packet: 00 00 08 00"
         );
         assert_eq!(said(&changed(12)).unwrap(), "byte 12 (source address) is 0xf5 and was 0x0a");
-        assert_eq!(said(b"<IP  version=4 ihl=5 tos=0x0>").unwrap(), "it is text: \"<IP  version=4 ihl=5 tos=\"...");
+        assert_eq!(said(b"<IP  version=4 ihl=5 tos=0x0>").unwrap(), "it is text: \"<IP  version=4 ihl=5 tos\"...");
     }
 
     #[test]

@@ -18,18 +18,8 @@ mod udp_sink;
 mod vpn;
 
 use common::Lab;
+use fixtures::STEPS;
 use fixtures::traffic::{CLIENT, has_route, vpn};
-
-/// Where the six steps run, with the arguments that each needs.
-const STEPS: [(&str, &[&str]); 7] = [
-    ("useru", &["tun-read"]),
-    ("useru", &["tun-ping"]),
-    ("server", &["udp-sink"]),
-    ("useru", &["client"]),
-    ("server", &["server"]),
-    ("useru", &["vpn", "--role", "client"]),
-    ("server", &["vpn", "--role", "server"]),
-];
 
 /// The lines of a step's result that are about IPv4: the kernel sends IPv6 packets of its own through a TUN device.
 fn ipv4_lines(stdout: &str) -> Vec<String> {

@@ -76,7 +76,7 @@ for_each_user! {
         let lab = Lab::up_at(user, 4);
         let (client, _server) = vpn(&lab, &[], &[]);
         let done = trace(&lab, &[]).ok();
-        assert!(done.stdout.contains("       ms  useru  server  userv\n"), "{}", done.stdout);
+        assert!(done.stdout.contains("       ms  useru server userv\n"), "{}", done.stdout);
         assert!(done.stdout.contains("in UDP 10.1.2.2:"), "{}", done.stdout);
         assert!(done.stdout.contains("\nThe reply is back after "), "{}", done.stdout);
         client.end_with("KILL");

@@ -39,7 +39,7 @@ pub fn run(words: Vec<OsString>) -> Result<u8> {
     let mut left = args.count.unwrap_or(u64::MAX);
     output::error_line(format_args!("listening on {}", args.interface.as_deref().unwrap_or("any")));
     while left > 0 {
-        let Some(frame) = capture.next()? else {
+        let Some(frame) = capture.take()? else {
             let mut awaited = [PollFd::new(capture.as_fd(), PollFlags::POLLIN)];
             poll(&mut awaited, PollTimeout::NONE).context(|| "cannot wait for packets".into())?;
             continue;
