@@ -23,8 +23,11 @@ const WAY: [&str; 12] = [
     "useru/tun0 in",
 ];
 
-/// How many traces in a row must find nothing wrong, while both processors are busy and while they are not.
-const IN_A_ROW: usize = 50;
+/// How many traces in a row must find nothing wrong, while both processors are busy and while they are not; tests/full has
+/// more.
+fn in_a_row() -> usize {
+    if std::env::var_os("VPNLAB_LONG").is_some() { 200 } else { 50 }
+}
 
 for_each_user! {
     fn the_journey_is_told_in_its_order_whoevers_programs_run(user: User) {
@@ -117,14 +120,14 @@ for_each_user! {
     fn on_a_healthy_lab_none_is_named_also_while_both_processors_are_busy(user: User) {
         let lab = Lab::up_at(user, 4);
         let (client, server) = vpn(&lab, &[], &[]);
-        for _ in 0..IN_A_ROW {
+        for _ in 0..in_a_row() {
             assert_eq!(json(&lab, &[], 0)["verdict"], Value::Null);
         }
         client.end_with("KILL");
         server.end_with("KILL");
         let (_client, _server) = with_mistake(&lab, "none", "none");
         let _busy = [0, 1, 2, 3].map(|_| lab.start("userw", &["sh", "-c", "while :; do :; done"]));
-        for _ in 0..IN_A_ROW {
+        for _ in 0..in_a_row() {
             assert_eq!(json(&lab, &[], 0)["verdict"], Value::Null);
         }
     }
