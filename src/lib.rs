@@ -30,6 +30,7 @@ pub mod demo;
 pub mod error;
 pub mod fast;
 pub mod forwarding;
+pub mod grade;
 pub mod interface;
 pub mod lab;
 pub mod lines;
