@@ -8,7 +8,7 @@ use clap::{CommandFactory, FromArgMatches, Parser, Subcommand};
 use crate::error::{Error, Exit, Result};
 use crate::logging::{self, LogArgs};
 use crate::steps::{client, examples, server, tun_ping, tun_read, udp_sink, vpn};
-use crate::{demo, lab, memory, trace};
+use crate::{demo, grade, lab, memory, trace};
 
 /// Build an IP tunnel step by step, in a lab of its own.
 #[derive(Debug, Parser)]
@@ -42,6 +42,9 @@ pub enum Command {
     /// Follow one packet through the whole lab, and say where it ended and why
     #[command(after_help = trace::EXAMPLES)]
     Trace(trace::TraceArgs),
+    /// Grade programs by what they do on the wire: is each step done, and if not, why?
+    #[command(after_help = grade::EXAMPLES)]
+    Grade(grade::GradeArgs),
     /// Step 1: show the packets that the kernel sends through a TUN device
     #[command(after_help = examples::tun_read())]
     TunRead(tun_read::TunReadArgs),
@@ -93,6 +96,7 @@ impl Cli {
             Command::Lab(args) => return lab::run(args),
             Command::Demo(args) => return demo::run(args),
             Command::Trace(args) => return trace::run(args),
+            Command::Grade(args) => return grade::run(args),
             Command::TunRead(args) => tun_read::run(args),
             Command::TunPing(args) => tun_ping::run(args),
             Command::UdpSink(args) => udp_sink::run(args),

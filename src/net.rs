@@ -9,9 +9,9 @@ use std::os::fd::AsFd;
 
 use ipnet::IpNet;
 use log::{Level, log};
-use netlink_packet_core::{NLM_F_CREATE, NLM_F_DUMP, NLM_F_EXCL};
+use netlink_packet_core::{NLM_F_CREATE, NLM_F_DUMP, NLM_F_EXCL, Nla};
 use netlink_packet_route::address::{AddressAttribute, AddressMessage};
-use netlink_packet_route::link::{InfoKind, LinkAttribute, LinkFlags, LinkInfo, LinkMessage};
+use netlink_packet_route::link::{InfoData, InfoKind, LinkAttribute, LinkFlags, LinkInfo, LinkMessage};
 use netlink_packet_route::neighbour::{NeighbourAddress, NeighbourAttribute, NeighbourMessage, NeighbourState};
 use netlink_packet_route::route::{
     RouteAddress, RouteAttribute, RouteFlags, RouteMessage, RouteProtocol, RouteScope, RouteType,
@@ -48,6 +48,10 @@ pub struct Link {
     pub alias: Option<String>,
     /// Whether it is a TUN or TAP device.
     pub is_tun: bool,
+    /// Whether it is a TAP device: its packets are Ethernet frames.
+    pub is_tap: bool,
+    /// Whether four bytes stand in front of each packet of a TUN device (no IFF_NO_PI).
+    pub has_packet_information: bool,
     /// Whether it could carry something: a wire's other end is up, a program holds a TUN device.
     pub has_carrier: bool,
     /// What has passed through it.
@@ -195,13 +199,29 @@ impl Net {
     }
 
     /// The addresses of an interface, in the kernel's order.
+    ///
+    /// # Errors
+    /// There is no interface of this name.
     pub fn addresses(&self, link: &str) -> Result<Vec<IpNet>> {
         let index = self.index(link)?;
+        let all = self.all_addresses().context(|| format!("cannot list the addresses of {link}"))?;
+        Ok(all.into_iter().filter(|(of, _)| *of == index).map(|(_, address)| address).collect())
+    }
+
+    /// The interfaces, each with its addresses. One that goes meanwhile is no error.
+    pub fn links_and_addresses(&self) -> Result<Vec<(Link, Vec<IpNet>)>> {
+        let links = self.links()?;
+        let all = self.all_addresses().context(|| "cannot list the addresses".into())?;
+        let of = |index: u32| all.iter().filter(|(of, _)| *of == index).map(|(_, address)| *address).collect();
+        Ok(links.into_iter().map(|link| (link.index, link)).map(|(index, link)| (link, of(index))).collect())
+    }
+
+    /// All addresses of the namespace, each with its interface's number.
+    fn all_addresses(&self) -> io::Result<Vec<(u32, IpNet)>> {
         let all = self.list(RouteNetlinkMessage::GetAddress(AddressMessage::default()), |told| match told {
             RouteNetlinkMessage::NewAddress(message) => Some(message),
             _ => None,
         });
-        let all = all.context(|| format!("cannot list the addresses of {link}"))?;
         let address = |message: &AddressMessage| {
             // IFA_LOCAL is the address itself where IFA_ADDRESS is the peer's; IPv6 has only the latter (rtnetlink(7)).
             let local = message.attributes.iter().find_map(|attribute| match attribute {
@@ -212,9 +232,10 @@ impl Net {
                 AddressAttribute::Address(address) => Some(*address),
                 _ => None,
             });
-            IpNet::new(local.or(plain)?, message.header.prefix_len).ok()
+            let address = IpNet::new(local.or(plain)?, message.header.prefix_len).ok()?;
+            Some((message.header.index, address))
         };
-        Ok(all.iter().filter(|message| message.header.index == index).filter_map(address).collect())
+        Ok(all?.iter().filter_map(address).collect())
     }
 
     /// `ip addr del ADDRESS dev LINK`
@@ -415,6 +436,8 @@ impl Link {
             mtu: 0,
             alias: None,
             is_tun: false,
+            is_tap: false,
+            has_packet_information: false,
             has_carrier: false,
             passed: Passed::default(),
         };
@@ -423,7 +446,7 @@ impl Link {
                 LinkAttribute::IfName(name) => link.name.clone_from(name),
                 LinkAttribute::Mtu(mtu) => link.mtu = *mtu,
                 LinkAttribute::IfAlias(alias) => link.alias = Some(alias.clone()),
-                LinkAttribute::LinkInfo(parts) => link.is_tun = parts.contains(&LinkInfo::Kind(InfoKind::Tun)),
+                LinkAttribute::LinkInfo(parts) => link.learn(parts),
                 LinkAttribute::Carrier(carrier) => link.has_carrier = *carrier != 0,
                 LinkAttribute::Stats64(counts) => {
                     link.passed = Passed {
@@ -437,6 +460,28 @@ impl Link {
             }
         }
         link
+    }
+}
+
+impl Link {
+    /// Learns what a TUN device is like (tun_fill_info in drivers/net/tun.c).
+    fn learn(&mut self, parts: &[LinkInfo]) {
+        const IFLA_TUN_TYPE: u16 = 3;
+        const IFLA_TUN_PI: u16 = 4;
+        self.is_tun = parts.contains(&LinkInfo::Kind(InfoKind::Tun));
+        let details = parts.iter().find_map(|part| match part {
+            LinkInfo::Data(InfoData::Tun(details)) => Some(details),
+            _ => None,
+        });
+        for detail in details.into_iter().flatten() {
+            let mut value = vec![0; detail.value_len()];
+            detail.emit_value(&mut value);
+            match (detail.kind(), value.as_slice()) {
+                (IFLA_TUN_TYPE, [kind]) => self.is_tap = i32::from(*kind) == libc::IFF_TAP,
+                (IFLA_TUN_PI, [is_there]) => self.has_packet_information = *is_there != 0,
+                _ => {}
+            }
+        }
     }
 }
 

@@ -163,6 +163,14 @@ pub struct Warning {
 }
 
 impl Grade {
+    /// Adds the points up.
+    pub fn sum_up(&mut self) {
+        self.score = self.checks().map(|check| check.points).sum();
+        self.max_score = self.checks().map(|check| check.max_points).sum();
+        let counts = |check: &&Check| check.max_points > 0.0;
+        self.passed = self.error.is_none() && self.checks().filter(counts).all(|check| check.status == Status::Pass);
+    }
+
     /// Every check of every step.
     pub fn checks(&self) -> impl Iterator<Item = &Check> {
         self.steps.iter().flat_map(|step| &step.checks)

@@ -185,7 +185,8 @@ fn furnish(lab: &Lab, host: &str) -> Result<PathBuf> {
     Ok(directory)
 }
 
-fn mount_point() -> PathBuf {
+/// Where something of a process's own can be mounted: the first of these places that is empty.
+pub fn mount_point() -> PathBuf {
     let empty = |path: &&str| fs::read_dir(path).is_ok_and(|mut entries| entries.next().is_none());
     PathBuf::from(MOUNT_POINTS.into_iter().find(empty).unwrap_or(MOUNT_POINTS[MOUNT_POINTS.len() - 1]))
 }

@@ -67,7 +67,7 @@ pub fn identity(namespace: &impl AsFd) -> Result<(u64, u64)> {
 }
 
 /// The error for a machine where this user may not make namespaces: what forbids it, and both ways out.
-fn forbidden(cause: io::Error) -> Error {
+pub fn forbidden(cause: io::Error) -> Error {
     let setting = |path: &str| fs::read_to_string(path).ok().map(|value| value.trim().to_string());
     if getuid().is_root() {
         return Error::environment("cannot make namespaces, though root").because(cause).hint(

@@ -169,14 +169,25 @@ pub fn look(lab: &Lab) -> Result<Vec<State>> {
     lab.networks.hosts.iter().zip(programs).map(look).collect()
 }
 
+/// Looks at one host, by its place.
+///
+/// # Errors
+/// As those of [`look`].
+pub fn look_at(lab: &Lab, host: usize) -> Result<State> {
+    let network = &lab.networks.hosts[host];
+    let programs = processes::running_in(std::slice::from_ref(network))?;
+    let mut state = namespace::inside(network, look_at_this_host)?;
+    state.holders = programs.iter().flatten().filter_map(holder).collect();
+    Ok(state)
+}
+
 fn look_at_this_host() -> Result<State> {
     let net = Net::open(Level::Debug)?;
-    let links = net.links()?.into_iter().map(|link| net.addresses(&link.name).map(|addresses| (link, addresses)));
+    let links = net.links_and_addresses()?;
     let mut sockets = udp_sockets("udp")?;
     sockets.extend(udp_sockets("udp6").unwrap_or_default());
     let mut counters = counters("snmp")?;
     counters.extend(self::counters("netstat")?);
-    let links = links.collect::<Result<_>>()?;
     Ok(State { links, sockets, holders: Vec::new(), neighbours: net.neighbours()?, counters })
 }
 

@@ -20,7 +20,7 @@ use crate::lab::capture::{Capture, Frame};
 use crate::lab::record::Record;
 use crate::lab::{self, Lab, namespace};
 use crate::output;
-use crate::pcapng::LinkType;
+use crate::pcapng::{Direction, LinkType};
 
 pub mod cause;
 pub mod diagnosis;
@@ -103,7 +103,7 @@ pub fn run(args: &TraceArgs) -> Result<u8> {
     // The kernel begins to take times a moment after somebody wants them (net_enable_timestamp in net/core/dev.c).
     let _times = Capture::open()?;
     let before = evidence::look(&lab)?;
-    let seen = follow(&lab, from, to, args.size)?;
+    let seen = capture(&lab, from, to, args.size)?;
     let after = evidence::look(&lab)?;
     let scene = Scene {
         topology: &lab.topology,
@@ -126,6 +126,77 @@ pub fn run(args: &TraceArgs) -> Result<u8> {
         write(file, &scene).context(|| format!("cannot write {}", path.display()))?;
     }
     Ok(u8::from(verdict.is_some()))
+}
+
+/// One place of a journey, for others than this module.
+#[derive(Debug, Clone)]
+pub struct Step {
+    /// On the way there, or on the way back.
+    pub leg: Leg,
+    /// The host.
+    pub host: String,
+    /// Its interface.
+    pub interface: String,
+    /// Whether that is a TUN device.
+    pub is_tun: bool,
+    /// Into the host, or out of it.
+    pub direction: Direction,
+    /// Whether the echo was in a datagram there.
+    pub in_datagram: bool,
+    /// The time since the first place.
+    pub milliseconds: f64,
+    /// What is new there.
+    pub news: String,
+}
+
+/// What came of an echo.
+#[derive(Debug, Clone)]
+pub struct Traced {
+    /// Where it was, in order.
+    pub steps: Vec<Step>,
+    /// How long the reply took.
+    pub answered: Option<Duration>,
+    /// Why there was none.
+    pub verdict: Option<Verdict>,
+}
+
+/// Follows an echo of `length` bytes from a host of a lab that this process has joined.
+///
+/// # Errors
+/// It cannot be sent or captured, or a host does not tell about itself.
+pub fn follow(lab: &Lab, from: usize, to: Ipv4Addr, length: usize) -> Result<Traced> {
+    let before = evidence::look(lab)?;
+    let seen = capture(lab, from, to, length)?;
+    let after = evidence::look(lab)?;
+    let scene = Scene {
+        topology: &lab.topology,
+        from,
+        to,
+        length,
+        refused: seen.refused,
+        frames: &seen.frames,
+        sightings: &seen.sightings,
+        before: &before,
+        after: &after,
+        ask: Questions::to(lab),
+    };
+    let verdict = if seen.answered.is_some() { None } else { Some(scene.diagnose()?) };
+    let step = |(place, sighting): (usize, &Sighting)| {
+        let frame = &seen.frames[sighting.frame].1;
+        let is_tun = |state: &State| state.link(&frame.interface).is_some_and(|link| link.is_tun);
+        Step {
+            leg: sighting.leg,
+            host: lab.topology.hosts[sighting.host].name.clone(),
+            interface: frame.interface.clone(),
+            is_tun: is_tun(&after[sighting.host]) || is_tun(&before[sighting.host]),
+            direction: frame.direction,
+            in_datagram: matches!(sighting.what, What::Inside(..)),
+            milliseconds: ladder::since(&scene, sighting),
+            news: ladder::news(&scene, place),
+        }
+    };
+    let steps = seen.sightings.iter().enumerate().map(step).collect();
+    Ok(Traced { steps, answered: seen.answered, verdict })
 }
 
 /// The host that sends, and the address that it sends to.
@@ -175,7 +246,7 @@ struct Seen {
 }
 
 /// Sends the request, and captures at every host until the reply is there, or nobody need wait for it any more.
-fn follow(lab: &Lab, from: usize, to: Ipv4Addr, length: usize) -> Result<Seen> {
+fn capture(lab: &Lab, from: usize, to: Ipv4Addr, length: usize) -> Result<Seen> {
     let number = SystemTime::UNIX_EPOCH.elapsed().unwrap_or_default().as_nanos() as u64;
     let mark = Mark::new(number ^ u64::from(std::process::id()) << 48);
     let open = |network| namespace::inside(network, Capture::open);

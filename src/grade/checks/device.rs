@@ -1,0 +1,81 @@
+//! The TUN device of a program: there, of the right kind, with its address, up.
+
+use std::net::IpAddr;
+
+use ipnet::IpNet;
+
+use super::{Failure, Found, Judge, last_line};
+use crate::error::Result;
+use crate::grade::stage::Stage;
+use crate::net::Link;
+
+/// Waits until the program at this place has created a device of the right kind on its host.
+pub fn created(stage: &mut Stage<'_>, judge_timeout: std::time::Duration, place: usize) -> Result<Found> {
+    let host = stage.program(place).host().to_string();
+    let there = stage.wait(judge_timeout, |stage| Ok(stage.tun(&host)?.is_some() || !stage.program(place).runs()))?;
+    let expected = format!("a TUN device on {host}");
+    let Some((link, _)) = stage.tun(&host)? else {
+        let program = stage.program(place);
+        let observed = match (there, program.exit_code()) {
+            (true, Some(code)) => format!("the program ended (exit code {code}): {}", last_line(&program.output())),
+            (true, None) => format!("the program ended: {}", last_line(&program.output())),
+            (false, _) => format!("none after {} s; the program runs", judge_timeout.as_secs_f64()),
+        };
+        return Ok(Err(Box::new(Failure::new(expected, observed))));
+    };
+    if link.is_tap {
+        let failure = Failure {
+            hint: Some("open it with IFF_TUN, not IFF_TAP".into()),
+            ..Failure::new(expected, format!("{} is a TAP device: its packets are Ethernet frames", link.name))
+        };
+        return Ok(Err(Box::new(failure)));
+    }
+    if link.has_packet_information {
+        let failure = Failure {
+            hint: Some("open it with IFF_TUN | IFF_NO_PI".into()),
+            ..Failure::new(
+                format!("{expected} whose packets begin with their IP header (IFF_NO_PI)"),
+                format!("{} has four bytes of packet information in front of each packet", link.name),
+            )
+        };
+        return Ok(Err(Box::new(failure)));
+    }
+    Ok(Ok(()))
+}
+
+/// Waits until the device of a host is up, and has this address, or any where there is none to be.
+pub fn is_up(stage: &mut Stage<'_>, judge: std::time::Duration, host: &str, address: Option<IpNet>) -> Result<Found> {
+    let has = |(link, addresses): &(Link, Vec<IpNet>)| {
+        let is_it = |own: &IpNet| match address {
+            Some(wanted) => *own == wanted,
+            None => matches!(own.addr(), IpAddr::V4(_)),
+        };
+        link.up && addresses.iter().any(is_it)
+    };
+    if stage.wait(judge, |stage| Ok(stage.tun(host)?.as_ref().is_some_and(has)))? {
+        return Ok(Ok(()));
+    }
+    let wanted = address.map_or("an address".to_string(), |address| address.to_string());
+    let observed = match stage.tun(host)? {
+        None => "the device is gone".to_string(),
+        Some((link, addresses)) => {
+            let state = if link.up { "up" } else { "down" };
+            let own: Vec<_> = addresses.iter().filter(|it| it.addr().is_ipv4()).map(ToString::to_string).collect();
+            let own = if own.is_empty() { "no IPv4 address".into() } else { own.join(", ") };
+            format!("{} is {state}, and has {own}", link.name)
+        }
+    };
+    Ok(Err(Box::new(Failure::new(format!("a TUN device on {host} that is up and has {wanted}"), observed))))
+}
+
+/// Starts no program, but waits for the device of one: both of the above as one check.
+pub fn ready(judge: &mut Judge<'_>, id: &str, stage: &mut Stage<'_>, place: usize, address: Option<IpNet>) -> bool {
+    let timeout = judge.start_timeout();
+    judge.check(id, stage, |stage| {
+        let host = stage.program(place).host().to_string();
+        match created(stage, timeout, place)? {
+            Ok(()) => is_up(stage, timeout, &host, address),
+            failed => Ok(failed),
+        }
+    })
+}

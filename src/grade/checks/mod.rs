@@ -1,0 +1,308 @@
+//! The checks of the four steps: what is done, what must be seen on the wire, and what was.
+//!
+//! Each step file plays its part on one or more [`Stage`]s and asks the [`Judge`] to record each check. A check that
+//! cannot be made since an earlier one failed is `not run`; whatever the grader itself fails at is an `error`, and never
+//! the student's.
+
+use std::time::{Duration, Instant};
+
+use crate::error::{Error, Result};
+use crate::grade::model::{CauseSeen, Check, Grade, Ladders, Status, StepGrade, VERSION, Warning};
+use crate::grade::sandbox::{self, Sandbox};
+use crate::grade::stage::Stage;
+use crate::grade::submission::{Role, Submission};
+use crate::grade::worker::{Job, Told};
+
+mod device;
+mod step1;
+mod step2;
+mod step3;
+mod step4;
+
+/// What the steps are about.
+const STEPS: [(u8, &str); 4] = [
+    (1, "a TUN device, and answers to pings"),
+    (2, "packets inside of datagrams"),
+    (3, "the server writes and routes them"),
+    (4, "both directions"),
+];
+
+/// All checks: the step, the program that it needs, the name, what is checked.
+pub const CHECKS: [(u8, Role, &str, &str); 25] = [
+    (1, Role::Tun, "step1.tun-device", "tun.py creates a TUN device without packet information"),
+    (1, Role::Tun, "step1.tun-address", "It has the address 10.1.3.1/24, and is up"),
+    (1, Role::Tun, "step1.tun-prints", "It prints the packets that come out of the device"),
+    (1, Role::TunPing, "step1.ping-device", "tun_ping.py has its TUN device up, with the address 10.1.3.1/24"),
+    (1, Role::TunPing, "step1.ping-replies", "A ping is answered, exact to the bit"),
+    (1, Role::TunPing, "step1.ping-sizes", "Pings of all sizes, identifiers and sequence numbers are answered"),
+    (1, Role::TunPing, "step1.ping-addresses", "Pings to all addresses behind the device are answered"),
+    (1, Role::TunPing, "step1.ping-nothing-else", "What is no echo request gets no answer"),
+    (1, Role::TunPing, "step1.ping-alive", "The program is still there after all that"),
+    (2, Role::Client, "step2.client-device", "The client has its TUN device up, with the address 10.1.3.1/24"),
+    (2, Role::Client, "step2.client-destination", "The client sends each packet to port 9090 of the server"),
+    (2, Role::Client, "step2.client-payload", "The datagram's payload is the packet, byte for byte"),
+    (2, Role::UdpServer, "step2.sink-prints", "The UDP server prints the outer and the inner addresses"),
+    (2, Role::UdpServer, "step2.together", "What useru sends into the tunnel is shown by the UDP server"),
+    (3, Role::Server, "step3.server-device", "The server has a TUN device, and it is up"),
+    (3, Role::Server, "step3.through-tun", "The packet inside a datagram is written to the server's TUN device"),
+    (3, Role::Server, "step3.server-delivers", "userv receives the packet unchanged but for TTL and checksum"),
+    (3, Role::Server, "step3.together", "A ping from useru arrives at userv through both programs"),
+    (4, Role::VpnServer, "step4.ping-userv", "A ping from useru to userv is answered"),
+    (4, Role::VpnServer, "step4.ping-userw", "A ping from useru to userw is answered"),
+    (4, Role::VpnServer, "step4.ping-back", "A ping from userv to useru's address in the tunnel is answered"),
+    (4, Role::VpnServer, "step4.large", "Large pings are answered"),
+    (4, Role::VpnServer, "step4.many", "A hundred pings are answered"),
+    (4, Role::VpnServer, "step4.client-moves", "A client that was started anew, from another port, is answered"),
+    (4, Role::VpnServer, "step4.only-in-the-tunnel", "The packets went through the tunnel, and no other way"),
+];
+
+/// How long something may take that a program does for one packet; scapy on a busy machine takes a tenth of a second.
+pub const PATIENCE: Duration = Duration::from_secs(3);
+
+/// How long nothing must happen that must not happen.
+pub const SILENCE: Duration = Duration::from_millis(300);
+
+/// Why a check failed.
+#[derive(Debug, Clone, Default)]
+pub struct Failure {
+    /// What should have been seen.
+    pub expected: String,
+    /// What was seen.
+    pub observed: String,
+    /// As `trace` finds it.
+    pub cause: Option<CauseSeen>,
+    /// What the student may be told.
+    pub hint: Option<String>,
+    /// The packet's way.
+    pub ladders: Option<Ladders>,
+}
+
+impl Failure {
+    /// A failure without a packet's way.
+    pub fn new(expected: impl Into<String>, observed: impl Into<String>) -> Self {
+        Self { expected: expected.into(), observed: observed.into(), ..Self::default() }
+    }
+}
+
+/// What a check found.
+pub type Found = Result<(), Box<Failure>>;
+
+/// Records what the checks find.
+pub struct Judge<'j> {
+    /// What to grade.
+    pub job: &'j Job,
+    /// Where.
+    pub sandbox: &'j Sandbox,
+    tell: &'j dyn Fn(&Told),
+    checks: Vec<Check>,
+    warnings: Vec<Warning>,
+}
+
+impl Judge<'_> {
+    /// The submission.
+    pub fn submission(&self) -> &Submission {
+        &self.job.submission
+    }
+
+    /// How long a program may take to start.
+    pub fn start_timeout(&self) -> Duration {
+        Duration::from_secs_f64(self.job.start_timeout)
+    }
+
+    /// A fresh lab as at the start of a step.
+    ///
+    /// # Errors
+    /// The kernel refuses it.
+    pub fn stage(&self, step: u8) -> Result<Stage<'_>> {
+        Stage::set(self.sandbox, &self.job.submission, step)
+    }
+
+    /// Makes a check, and says whether it was passed.
+    pub fn check(
+        &mut self,
+        id: &str,
+        stage: &mut Stage<'_>,
+        work: impl FnOnce(&mut Stage<'_>) -> Result<Found>,
+    ) -> bool {
+        let started = Instant::now();
+        let found = work(stage);
+        let mut check = blank(id);
+        check.seconds = started.elapsed().as_secs_f64();
+        check.done.clone_from(&stage.done);
+        match found {
+            Ok(Ok(())) => {
+                check.status = Status::Pass;
+                check.points = check.max_points;
+            }
+            Ok(Err(failure)) => {
+                check.status = Status::Fail;
+                check.expected = Some(failure.expected);
+                check.observed = Some(match stage.excess() {
+                    Some(excess) => format!("the programs were ended: {excess}"),
+                    None => failure.observed,
+                });
+                check.cause = failure.cause;
+                check.hint = failure.hint;
+                check.ladders = failure.ladders;
+                check.transcripts = stage.transcripts();
+            }
+            Err(error) => {
+                check.status = Status::Error;
+                check.because = Some(error.to_string());
+                check.transcripts = stage.transcripts();
+            }
+        }
+        let passed = check.status == Status::Pass;
+        self.record(check);
+        passed
+    }
+
+    /// Says that something was seen that costs no points.
+    pub fn warn(&mut self, id: &str, text: String) {
+        self.warnings.push(Warning { id: id.into(), text });
+    }
+
+    fn record(&mut self, check: Check) {
+        (self.tell)(&Told::Check(check.clone()));
+        self.checks.push(check);
+    }
+
+    /// Whether a check was made, and passed.
+    pub fn passed(&self, id: &str) -> bool {
+        self.checks.iter().any(|check| check.id == id && check.status == Status::Pass)
+    }
+
+    /// The checks of a step that were not made, each with the reason.
+    fn leave_out(&mut self, step: u8, error: Option<&Error>) {
+        for (_, role, id, _) in CHECKS.iter().filter(|(of, ..)| *of == step) {
+            if self.checks.iter().any(|check| check.id == *id) {
+                continue;
+            }
+            let mut check = blank(id);
+            let missing = self.submission().command(*role).is_none();
+            let before = self.checks.iter().rev().find(|it| it.id.starts_with(&id[..5]) && it.status != Status::Pass);
+            check.because = Some(match (error, before) {
+                (Some(error), _) => error.to_string(),
+                _ if missing => format!("there is no {}", role.file()),
+                (None, Some(before)) => format!("{} was not passed", before.id),
+                (None, None) => "another program of this step is missing".into(),
+            });
+            if error.is_some() {
+                check.status = Status::Error;
+            }
+            // The handout's first program is none that is handed in.
+            if missing && *role == Role::Tun {
+                check.max_points = 0.0;
+            }
+            self.record(check);
+        }
+    }
+}
+
+/// A check that was not run yet.
+fn blank(id: &str) -> Check {
+    let title = CHECKS.iter().find(|(_, _, known, _)| *known == id).map_or("", |(.., title)| title);
+    Check {
+        id: id.into(),
+        title: title.into(),
+        status: Status::NotRun,
+        points: 0.0,
+        max_points: 1.0,
+        seconds: 0.0,
+        done: Vec::new(),
+        expected: None,
+        observed: None,
+        because: None,
+        cause: None,
+        hint: None,
+        ladders: None,
+        transcripts: Vec::new(),
+    }
+}
+
+/// Grades a submission.
+///
+/// # Errors
+/// The machine lacks something that every submission needs.
+pub fn run(job: &Job, sandbox: &Sandbox, tell: &dyn Fn(&Told)) -> Result<Grade> {
+    let started = Instant::now();
+    let mut judge = Judge { job, sandbox, tell, checks: Vec::new(), warnings: Vec::new() };
+    let error = prepare(&mut judge)?;
+    if error.is_none() {
+        for step in &job.steps {
+            let done = match step {
+                1 => step1::judge(&mut judge),
+                2 => step2::judge(&mut judge),
+                3 => step3::judge(&mut judge),
+                _ => step4::judge(&mut judge),
+            };
+            judge.leave_out(*step, done.as_ref().err());
+        }
+    }
+    let steps: Vec<StepGrade> = STEPS
+        .iter()
+        .filter(|(step, _)| job.steps.contains(step))
+        .map(|(step, title)| {
+            let prefix = format!("step{step}.");
+            let checks = judge.checks.iter().filter(|check| check.id.starts_with(&prefix)).cloned().collect();
+            StepGrade { step: *step, title: (*title).into(), checks }
+        })
+        .collect();
+    let mut grade = Grade {
+        version: VERSION,
+        submission: job.submission.name.clone(),
+        passed: false,
+        score: 0.0,
+        max_score: 0.0,
+        seconds: started.elapsed().as_secs_f64(),
+        sandbox: sandbox::limits(),
+        steps,
+        warnings: judge.warnings,
+        error,
+    };
+    grade.sum_up();
+    Ok(grade)
+}
+
+/// Builds the submission, and sees that scapy is there where it needs it. Returns why the submission cannot be judged.
+fn prepare(judge: &mut Judge<'_>) -> Result<Option<String>> {
+    const BUILD: Duration = Duration::from_secs(60);
+    let mut stage = judge.stage(0)?;
+    let needs_scapy = judge.submission().entries.iter().any(|entry| {
+        let is_python = entry.path.extension().is_some_and(|it| it == "py");
+        let text = entry.bytes.as_deref().unwrap_or_default();
+        is_python && text.windows(5).any(|window| window == b"scapy")
+    });
+    if needs_scapy {
+        let python = judge.job.python.clone();
+        let words = [python.as_str(), "-c", "import scapy.all"].map(String::from);
+        let place = stage.run("useru", &words)?;
+        let ended = stage.wait(BUILD, |stage| Ok(!stage.program(place).runs()))?;
+        let program = stage.program(place);
+        if !ended || program.exit_code() != Some(0) {
+            let said = program.output();
+            return Err(Error::environment(format!(
+                "{python} cannot import scapy in the sandbox: {}",
+                last_line(&said)
+            ))
+            .hint("install it for that Python (apt-get install python3-scapy), or choose another with --python"));
+        }
+    }
+    let Some(build) = judge.submission().build.clone() else { return Ok(None) };
+    let place = stage.run("useru", &build)?;
+    let ended = stage.wait(BUILD, |stage| Ok(!stage.program(place).runs()))?;
+    if let Some(excess) = stage.excess() {
+        return Ok(Some(format!("{} was ended: {excess}", build.join(" "))));
+    }
+    let program = stage.program(place);
+    Ok(match program.exit_code() {
+        _ if !ended => Some(format!("{} takes longer than {} s", build.join(" "), BUILD.as_secs())),
+        Some(0) => None,
+        _ => Some(format!("{} failed: {}", build.join(" "), program.output().trim())),
+    })
+}
+
+/// The last line of what a program has printed that is not empty.
+pub fn last_line(output: &str) -> &str {
+    output.lines().rev().find(|line| !line.trim().is_empty()).unwrap_or("it printed nothing").trim()
+}

@@ -1,0 +1,231 @@
+//! Step 1: a TUN device is created and read, and pings are answered through it.
+
+use std::net::{IpAddr, Ipv4Addr};
+use std::time::Duration;
+
+use super::{Failure, Found, Judge, PATIENCE, SILENCE, device, last_line};
+use crate::error::Result;
+use crate::grade::packets::{self, ECHO_REPLY, ECHO_REQUEST, HEADER, Header, ICMP, TIMESTAMP_REQUEST, UDP};
+use crate::grade::stage::Stage;
+use crate::grade::submission::Role;
+use crate::pcapng::Direction;
+use crate::trace::sighting::Difference;
+
+/// Plays and judges the step.
+///
+/// # Errors
+/// The grader's own.
+pub fn judge(judge: &mut Judge<'_>) -> Result<()> {
+    if judge.submission().command(Role::Tun).is_some() {
+        reads(judge)?;
+    }
+    if judge.submission().command(Role::TunPing).is_some() {
+        answers(judge)?;
+    }
+    Ok(())
+}
+
+/// `tun.py`: a device, and what comes out of it is shown.
+fn reads(judge: &mut Judge<'_>) -> Result<()> {
+    let (sandbox, submission) = (judge.sandbox, &judge.job.submission);
+    let mut stage = Stage::set(sandbox, submission, 0)?;
+    let place = stage.start(Role::Tun)?;
+    let timeout = judge.start_timeout();
+    let address = stage.topology().tunnel.client_address;
+    let host = stage.topology().tunnel.client.clone();
+    let made = judge.check("step1.tun-device", &mut stage, |stage| device::created(stage, timeout, place));
+    if !made
+        || !judge.check("step1.tun-address", &mut stage, |stage| device::is_up(stage, timeout, &host, Some(address)))
+    {
+        return Ok(());
+    }
+    judge.check("step1.tun-prints", &mut stage, |stage| {
+        // Which addresses is not to be known beforehand.
+        let numbers = packets::payload(3, seed());
+        let targets: Vec<Ipv4Addr> = numbers.iter().map(|number| behind(stage, 3 + number % 250)).collect();
+        for target in &targets {
+            let header = header(stage, *target, UDP);
+            stage.done.push(format!("sent a UDP packet from {} to {target} through the device", header.source));
+            stage.send(&host, &packets::ipv4(&header, &packets::udp(4000, 5000, b"vpnlab")))?;
+        }
+        let shown = |output: &str| targets.iter().all(|target| output.contains(&target.to_string()));
+        if stage.wait(PATIENCE, |stage| Ok(shown(&stage.program(place).output())))? {
+            return Ok(Ok(()));
+        }
+        let list: Vec<_> = targets.iter().map(ToString::to_string).collect();
+        let output = stage.program(place).output();
+        let failure = Failure::new(
+            format!("lines with the packets' addresses: {}", list.join(", ")),
+            format!("they are not among what it printed; last: {}", last_line(&output)),
+        );
+        Ok(Err(Box::new(failure)))
+    });
+    Ok(())
+}
+
+/// `tun_ping.py`: echo requests are answered, and nothing else is.
+fn answers(judge: &mut Judge<'_>) -> Result<()> {
+    let (sandbox, submission) = (judge.sandbox, &judge.job.submission);
+    let mut stage = Stage::set(sandbox, submission, 0)?;
+    let place = stage.start(Role::TunPing)?;
+    let address = stage.topology().tunnel.client_address;
+    if !device::ready(judge, "step1.ping-device", &mut stage, place, Some(address)) {
+        return Ok(());
+    }
+    let first = judge.check("step1.ping-replies", &mut stage, |stage| {
+        let target = behind(stage, 4);
+        ping(stage, &Ping { target, identifier: 0x1234, sequence: 1, length: 56 })
+    });
+    if first {
+        judge.check("step1.ping-sizes", &mut stage, |stage| {
+            let target = behind(stage, 4);
+            let table = [(0, 0, 0), (1, 1, 0xffff), (8, 0xffff, 2), (57, 0x8000, 300), (500, 7, 4), (1472, 0x4321, 5)];
+            for (length, identifier, sequence) in table {
+                if let Err(failure) = ping(stage, &Ping { target, identifier, sequence, length })? {
+                    return Ok(Err(failure));
+                }
+            }
+            Ok(Ok(()))
+        });
+        judge.check("step1.ping-addresses", &mut stage, |stage| {
+            let random = packets::payload(1, seed())[0] % 200 + 20;
+            for (sequence, last) in [2, 5, 77, 254, random].into_iter().enumerate() {
+                let target = behind(stage, last);
+                let ping_it = Ping { target, identifier: 99, sequence: sequence as u16, length: 56 };
+                if let Err(failure) = ping(stage, &ping_it)? {
+                    return Ok(Err(failure));
+                }
+            }
+            Ok(Ok(()))
+        });
+    }
+    judge.check("step1.ping-nothing-else", &mut stage, nothing_else);
+    judge.check("step1.ping-alive", &mut stage, |stage| {
+        if stage.program(place).runs() && stage.tun(&stage.topology().tunnel.client)?.is_some() {
+            return Ok(Ok(()));
+        }
+        let program = stage.program(place);
+        let observed = match program.exit_code() {
+            Some(code) => format!("it ended (exit code {code}): {}", last_line(&program.output())),
+            None => format!("it ended: {}", last_line(&program.output())),
+        };
+        Ok(Err(Box::new(Failure::new("the program goes on", observed))))
+    });
+    Ok(())
+}
+
+/// What is no echo request goes into the device, and nothing may come back; then an echo request, to which something must.
+fn nothing_else(stage: &mut Stage<'_>) -> Result<Found> {
+    let host = stage.topology().tunnel.client.clone();
+    let Some((tun, _)) = stage.tun(&host)? else {
+        return Ok(Err(Box::new(Failure::new("the TUN device", "it is gone"))));
+    };
+    let place = stage.host(&host)?;
+    let target = behind(stage, 66);
+    let others = [
+        ("a UDP packet", UDP, packets::udp(4000, 5000, &packets::payload(20, seed()))),
+        ("an echo reply", ICMP, packets::icmp(ECHO_REPLY, 1, 1, b"vpnlab")),
+        ("a timestamp request", ICMP, packets::icmp(TIMESTAMP_REQUEST, 1, 1, &[0; 12])),
+        ("a TCP packet", packets::TCP, packets::tcp_syn(&header(stage, target, packets::TCP), 4000, 80, 7)),
+    ];
+    for (what, protocol, payload) in others {
+        let since = stage.frames.len();
+        let header = header(stage, target, protocol);
+        stage.done.push(format!("sent {what} to {target}"));
+        stage.send(&host, &packets::ipv4(&header, &payload))?;
+        stage.pause(SILENCE)?;
+        let back = stage.seen(since, place, &tun.name, Direction::In).next().map(crate::packet::describe);
+        if let Some(back) = back {
+            return Ok(Err(Box::new(Failure::new(format!("no answer to {what}"), format!("it wrote {back}")))));
+        }
+    }
+    ping(stage, &Ping { target, identifier: 77, sequence: 77, length: 56 })
+}
+
+/// An echo request to be answered.
+struct Ping {
+    target: Ipv4Addr,
+    identifier: u16,
+    sequence: u16,
+    length: usize,
+}
+
+/// Sends an echo request through the device, and compares the reply with the one that it must be.
+fn ping(stage: &mut Stage<'_>, ping: &Ping) -> Result<Found> {
+    let host = stage.topology().tunnel.client.clone();
+    let place = stage.host(&host)?;
+    let Some((tun, _)) = stage.tun(&host)? else {
+        return Ok(Err(Box::new(Failure::new("the TUN device", "it is gone"))));
+    };
+    let Ping { target, identifier, sequence, length } = *ping;
+    let header = header(stage, target, ICMP);
+    let payload = packets::payload(length, seed());
+    let request = packets::ipv4(&header, &packets::icmp(ECHO_REQUEST, identifier, sequence, &payload));
+    let since = stage.frames.len();
+    stage.done.push(format!(
+        "sent an echo request to {target}: {length} bytes, identifier {identifier}, sequence number {sequence}"
+    ));
+    stage.send(&host, &request)?;
+    let is_reply = |packet: &[u8]| packet.get(9) == Some(&ICMP) && packet.get(HEADER) == Some(&ECHO_REPLY);
+    let came = stage.wait(PATIENCE, |stage| Ok(stage.seen(since, place, &tun.name, Direction::In).any(is_reply)))?;
+    let asked = stage.seen(since, place, &tun.name, Direction::Out).any(|packet| packet == request);
+    let reply = stage.seen(since, place, &tun.name, Direction::In).find(|packet| is_reply(packet)).map(<[u8]>::to_vec);
+    let wanted = format!("an echo reply from {target} through {}", tun.name);
+    if !asked {
+        let observed = format!("the request did not come out of {}: the kernel does not lead {target} there", tun.name);
+        return Ok(Err(Box::new(Failure::new(wanted, observed))));
+    }
+    let (true, Some(reply)) = (came, reply) else {
+        let wrote = stage.seen(since, place, &tun.name, Direction::In).next().map(crate::packet::describe);
+        let observed = match wrote {
+            Some(packet) => format!("it wrote {packet}"),
+            None => format!("nothing was written to {}", tun.name),
+        };
+        return Ok(Err(Box::new(Failure::new(wanted, observed))));
+    };
+    // TTL, identification and flags are the answerer's own; so the checksum over them is, too.
+    let mut expected = packets::echo_reply(&header, identifier, sequence, &payload);
+    for own in [1..2, 4..9, 10..12] {
+        if reply.len() >= HEADER {
+            expected[own.clone()].copy_from_slice(&reply[own]);
+        }
+    }
+    if let Some(difference) = Difference::between(&expected, &reply) {
+        return Ok(Err(Box::new(Failure::new(
+            format!("{wanted}, with the request's payload"),
+            difference.to_string(),
+        ))));
+    }
+    if pnet_packet::util::checksum(&reply[..HEADER], usize::MAX) != 0 {
+        let observed = "byte 10 (header checksum) does not fit the header";
+        return Ok(Err(Box::new(Failure::new(wanted, observed))));
+    }
+    // The kernel takes it for an answer only if the whole of it is right.
+    stage.pause(Duration::from_millis(1))?;
+    Ok(Ok(()))
+}
+
+/// The header of a packet from useru through its TUN device.
+fn header(stage: &Stage<'_>, destination: Ipv4Addr, protocol: u8) -> Header {
+    let IpAddr::V4(source) = stage.topology().tunnel.client_address.addr() else {
+        return Header { source: Ipv4Addr::UNSPECIFIED, destination, protocol, ttl: 64, identification: 1 };
+    };
+    Header { source, destination, protocol, ttl: 64, identification: (seed() % 65_535) as u16 + 1 }
+}
+
+/// An address behind the TUN device, by its last number.
+fn behind(stage: &Stage<'_>, last: u8) -> Ipv4Addr {
+    match stage.topology().tunnel.client_address.network() {
+        IpAddr::V4(network) => {
+            let [a, b, c, _] = network.octets();
+            Ipv4Addr::new(a, b, c, last)
+        }
+        IpAddr::V6(_) => Ipv4Addr::UNSPECIFIED,
+    }
+}
+
+/// A number that no program can know beforehand.
+pub fn seed() -> u64 {
+    let time = std::time::SystemTime::UNIX_EPOCH.elapsed().unwrap_or_default();
+    time.as_nanos() as u64 ^ u64::from(std::process::id()) << 40
+}

@@ -1,0 +1,279 @@
+//! Step 2: the client puts packets into datagrams, and a server shows what is inside.
+
+use std::net::{IpAddr, Ipv4Addr, SocketAddrV4};
+use std::time::{Duration, Instant};
+
+use super::step1::seed;
+use super::{Failure, Found, Judge, PATIENCE, device, last_line};
+use crate::error::Result;
+use crate::grade::packets::{self, ECHO_REQUEST, Header, ICMP, TCP, UDP};
+use crate::grade::sandbox;
+use crate::grade::stage::Stage;
+use crate::grade::submission::Role;
+use crate::pcapng::Direction;
+use crate::trace::evidence;
+use crate::trace::sighting::{self, Datagram, Difference};
+
+/// Plays and judges the step.
+///
+/// # Errors
+/// The grader's own.
+pub fn judge(judge: &mut Judge<'_>) -> Result<()> {
+    let has = |role| judge.submission().command(role).is_some();
+    let (client, sink) = (has(Role::Client), has(Role::UdpServer));
+    if client {
+        sends(judge)?;
+    }
+    if sink {
+        shows(judge)?;
+    }
+    if client && sink && judge.passed("step2.client-payload") && judge.passed("step2.sink-prints") {
+        together(judge)?;
+    }
+    Ok(())
+}
+
+/// The client alone: what it sends is looked at where it arrives.
+fn sends(judge: &mut Judge<'_>) -> Result<()> {
+    let (sandbox, submission) = (judge.sandbox, &judge.job.submission);
+    let mut stage = Stage::set(sandbox, submission, 0)?;
+    // Somebody listens, so that nobody is told that nobody does.
+    let server = stage.topology().tunnel.server.clone();
+    stage.listen(&server, stage.topology().tunnel.port)?;
+    let place = stage.start(Role::Client)?;
+    let address = stage.topology().tunnel.client_address;
+    if !device::ready(judge, "step2.client-device", &mut stage, place, Some(address)) {
+        return Ok(());
+    }
+    lead(&mut stage)?;
+    let sent = judge.check("step2.client-destination", &mut stage, |stage| {
+        let (packet, what) = &samples(stage)[0];
+        match carried(stage, packet, what)? {
+            Ok(datagram) => Ok(goes_to_the_server(stage, &datagram)),
+            Err(failure) => Ok(Err(failure)),
+        }
+    });
+    if !sent {
+        return Ok(());
+    }
+    judge.check("step2.client-payload", &mut stage, |stage| {
+        for (packet, what) in samples(stage) {
+            let datagram = match carried(stage, &packet, &what)? {
+                Ok(datagram) => datagram,
+                Err(failure) => return Ok(Err(failure)),
+            };
+            if let Some(difference) = Difference::between(&packet, &datagram.payload) {
+                let expected = format!("the datagram's payload is the packet: {what}, {} bytes", packet.len());
+                let observed = format!("{} bytes: {difference}", datagram.payload.len());
+                return Ok(Err(Box::new(Failure::new(expected, observed))));
+            }
+        }
+        Ok(Ok(()))
+    });
+    Ok(())
+}
+
+/// Sets the route that the handout has the student set, unless the program does so itself. It must not come before the
+/// program, whose own attempt would then fail.
+pub fn lead(stage: &mut Stage<'_>) -> Result<()> {
+    const QUIET: Duration = Duration::from_millis(300);
+    const AT_MOST: Duration = Duration::from_secs(2);
+    let client = stage.topology().tunnel.client.clone();
+    let Some((tun, _)) = stage.tun(&client)? else { return Ok(()) };
+    let mut doing = sandbox::doing();
+    let mut since = Instant::now();
+    stage.wait(AT_MOST, |stage| {
+        let now = sandbox::doing();
+        if now != doing {
+            (doing, since) = (now, Instant::now());
+        }
+        Ok(since.elapsed() > QUIET || stage.leads_into(&client, &tun)?)
+    })?;
+    stage.lead_into(&client, &tun)
+}
+
+/// Packets of several protocols and sizes for the tunnel, each with a name.
+fn samples(stage: &Stage<'_>) -> Vec<(Vec<u8>, String)> {
+    let IpAddr::V4(source) = stage.topology().tunnel.client_address.addr() else { return Vec::new() };
+    let near = Ipv4Addr::from(u32::from(source) + 4);
+    let beyond = stage.topology().behind_the_tunnel().map_or(near, |host| host.interfaces[0].address.addr());
+    let header = |destination, protocol| Header {
+        source,
+        destination,
+        protocol,
+        ttl: 64,
+        identification: (seed() % 65_535) as u16 + 1,
+    };
+    let echo = |destination, length| {
+        let message = packets::icmp(ECHO_REQUEST, seed() as u16, 1, &packets::payload(length, seed()));
+        packets::ipv4(&header(destination, ICMP), &message)
+    };
+    let udp = |length| {
+        let datagram = packets::udp(40_000, 7, &packets::payload(length, seed()));
+        packets::ipv4(&header(beyond, UDP), &datagram)
+    };
+    let syn = header(beyond, TCP);
+    vec![
+        (echo(near, 56), format!("a ping of {near}")),
+        (echo(beyond, 56), format!("a ping of {beyond}")),
+        (udp(0), "an empty UDP packet".into()),
+        (udp(1), "a UDP packet of one byte".into()),
+        (udp(1200), "a UDP packet of 1200 bytes".into()),
+        (packets::ipv4(&syn, &packets::tcp_syn(&syn, 40_000, 80, 1)), "a TCP packet".into()),
+        (echo(beyond, 1400), "a ping of 1400 bytes".into()),
+    ]
+}
+
+/// Sends a packet through the client's TUN device, and waits for a datagram to come to the server; the client's first
+/// after it.
+fn carried(stage: &mut Stage<'_>, packet: &[u8], what: &str) -> Result<Result<Datagram, Box<Failure>>> {
+    let tunnel = stage.topology().tunnel.clone();
+    let client = stage.host(&tunnel.client)?;
+    let since = stage.frames.len();
+    let Some((tun, _)) = stage.tun(&tunnel.client)? else {
+        return Ok(Err(Box::new(Failure::new("the client's TUN device", "it is gone"))));
+    };
+    stage.done.push(format!("sent {what} through {}", tun.name));
+    stage.send(&tunnel.client, packet)?;
+    let find = |stage: &Stage<'_>| {
+        // The client rules its own host; what counts is what arrives elsewhere.
+        let others = stage.frames[since..]
+            .iter()
+            .filter(|(host, frame)| *host != client && frame.direction == Direction::In && !frame.is_foreign);
+        let datagrams = others.filter_map(|(_, frame)| sighting::any_datagram(frame.packet()?));
+        let from_client = |datagram: &Datagram| stage.is_address_of(client, *datagram.from.ip());
+        // The kernel sends packets of its own through a new device: multicast, IPv6.
+        let is_ours = |datagram: &Datagram| {
+            let is_noise = datagram.payload.first().is_some_and(|byte| byte >> 4 == 6)
+                || datagram.payload.get(16).is_some_and(|byte| *byte >= 224);
+            !is_noise || datagram.payload.len() >= packet.len() && datagram.payload.ends_with(packet)
+        };
+        datagrams.filter(from_client).find(is_ours)
+    };
+    let found = stage.wait(PATIENCE, |stage| Ok(find(stage).is_some()))?;
+    if let (true, Some(datagram)) = (found, find(stage)) {
+        return Ok(Ok(datagram));
+    }
+    let came_out = stage.seen(since, client, &tun.name, Direction::Out).any(|seen| seen == packet);
+    let observed = match came_out {
+        true => format!("no datagram arrived at any host, though the packet came out of {}", tun.name),
+        false => format!("the packet did not come out of {}: the kernel does not lead it there", tun.name),
+    };
+    Ok(Err(Box::new(Failure::new(format!("a datagram with {what} in it"), observed))))
+}
+
+/// Whether a datagram is for the server's port.
+fn goes_to_the_server(stage: &Stage<'_>, datagram: &Datagram) -> Found {
+    let tunnel = &stage.topology().tunnel;
+    let is_servers = stage.host(&tunnel.server).is_ok_and(|host| stage.is_address_of(host, *datagram.to.ip()));
+    match is_servers && datagram.to.port() == tunnel.port {
+        true => Ok(()),
+        false => Err(Box::new(Failure::new(
+            format!("a datagram for {}, port {}", tunnel.server, tunnel.port),
+            format!("one for {}", datagram.to),
+        ))),
+    }
+}
+
+/// The UDP server alone: packets that it cannot know beforehand, from a port that it cannot know.
+fn shows(judge: &mut Judge<'_>) -> Result<()> {
+    let (sandbox, submission) = (judge.sandbox, &judge.job.submission);
+    let mut stage = Stage::set(sandbox, submission, 0)?;
+    let place = stage.start(Role::UdpServer)?;
+    let timeout = judge.start_timeout();
+    judge.check("step2.sink-prints", &mut stage, |stage| {
+        let to = server_address(stage)?;
+        if let Err(failure) = listens(stage, place, to, timeout)? {
+            return Ok(Err(failure));
+        }
+        let client = stage.topology().tunnel.client.clone();
+        for _ in 0..3 {
+            let numbers = packets::payload(6, seed());
+            let (source, destination) =
+                (Ipv4Addr::new(10, 77, numbers[0], numbers[1]), Ipv4Addr::new(10, 88, numbers[2], numbers[3]));
+            let header = Header { source, destination, protocol: ICMP, ttl: 64, identification: 9 };
+            let packet = packets::ipv4(&header, &packets::icmp(ECHO_REQUEST, 1, 1, &packets::payload(56, seed())));
+            let port = 20_000 + u16::from_be_bytes([numbers[4], numbers[5]]) % 20_000;
+            stage.done.push(format!("sent {to} a datagram from port {port} with a packet {source} > {destination}"));
+            stage.send_datagram(&client, port, to, &packet)?;
+            let outer = stage.own_address(&client, *to.ip())?;
+            let words = [outer.to_string(), source.to_string(), destination.to_string()];
+            let shown = |output: &str| words.iter().all(|word| output.contains(word.as_str()));
+            if !stage.wait(PATIENCE, |stage| Ok(shown(&stage.program(place).output())))? {
+                let output = stage.program(place).output();
+                let missing: Vec<_> = words.iter().filter(|word| !output.contains(word.as_str())).cloned().collect();
+                let failure = Failure::new(
+                    format!("lines with the outer sender {} and the inner {} and {}", words[0], words[1], words[2]),
+                    format!("{} is not among what it printed; last: {}", missing.join(", "), last_line(&output)),
+                );
+                return Ok(Err(Box::new(failure)));
+            }
+        }
+        Ok(Ok(()))
+    });
+    Ok(())
+}
+
+/// The address and port of the server, as the client has them.
+pub fn server_address(stage: &Stage<'_>) -> Result<SocketAddrV4> {
+    let tunnel = &stage.topology().tunnel;
+    let (client, server) = (stage.topology().host(&tunnel.client)?, stage.topology().host(&tunnel.server)?);
+    Ok(SocketAddrV4::new(stage.topology().resolve(client, server), tunnel.port))
+}
+
+/// Waits until a program of the server's host has a socket for this address.
+pub fn listens(stage: &mut Stage<'_>, place: usize, to: SocketAddrV4, timeout: Duration) -> Result<Found> {
+    let name = stage.program(place).host().to_string();
+    let host = stage.host(&name)?;
+    let listening = |stage: &Stage<'_>| {
+        Ok::<_, crate::error::Error>(evidence::look_at(&stage.lab, host)?.sockets_for(to).next().is_some())
+    };
+    let there = stage.wait(timeout, |stage| Ok(listening(stage)? || !stage.program(place).runs()))?;
+    if listening(stage)? {
+        return Ok(Ok(()));
+    }
+    let program = stage.program(place);
+    let observed = match there {
+        true => format!("the program ended: {}", last_line(&program.output())),
+        false => format!("none after {} s; the program runs", timeout.as_secs_f64()),
+    };
+    Ok(Err(Box::new(Failure::new(format!("a UDP socket for {to}"), observed))))
+}
+
+/// Client and UDP server: a packet from useru is shown at the server.
+fn together(judge: &mut Judge<'_>) -> Result<()> {
+    let (sandbox, submission) = (judge.sandbox, &judge.job.submission);
+    let mut stage = Stage::set(sandbox, submission, 0)?;
+    let timeout = judge.start_timeout();
+    judge.check("step2.together", &mut stage, |stage| {
+        let sink = stage.start(Role::UdpServer)?;
+        let to = server_address(stage)?;
+        if let Err(failure) = listens(stage, sink, to, timeout)? {
+            return Ok(Err(failure));
+        }
+        let client = stage.start(Role::Client)?;
+        let address = stage.topology().tunnel.client_address;
+        let host = stage.topology().tunnel.client.clone();
+        for found in [device::created(stage, timeout, client)?, device::is_up(stage, timeout, &host, Some(address))?] {
+            if found.is_err() {
+                return Ok(found);
+            }
+        }
+        lead(stage)?;
+        let IpAddr::V4(source) = address.addr() else { return Ok(Ok(())) };
+        let target = Ipv4Addr::from(u32::from(source) + 20 + (seed() % 200) as u32);
+        let header = Header { source, destination: target, protocol: ICMP, ttl: 64, identification: 3 };
+        let packet = packets::ipv4(&header, &packets::icmp(ECHO_REQUEST, 5, 1, &packets::payload(56, seed())));
+        stage.done.push(format!("sent a ping to {target} through the tunnel"));
+        stage.send(&host, &packet)?;
+        let words = [source.to_string(), target.to_string()];
+        let shown = |output: &str| words.iter().all(|word| output.contains(word.as_str()));
+        if stage.wait(PATIENCE, |stage| Ok(shown(&stage.program(sink).output())))? {
+            return Ok(Ok(()));
+        }
+        let output = stage.program(sink).output();
+        let expected = format!("the UDP server prints {source} and {target}");
+        Ok(Err(Box::new(Failure::new(expected, format!("last: {}", last_line(&output))))))
+    });
+    Ok(())
+}

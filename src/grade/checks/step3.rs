@@ -1,0 +1,172 @@
+//! Step 3: the server writes what is in the datagrams to its own TUN device, and its kernel routes it on.
+
+use std::net::{IpAddr, Ipv4Addr};
+
+use super::step1::seed;
+use super::step2::{lead, listens, server_address};
+use super::step4::followed;
+use super::{Failure, Found, Judge, PATIENCE, device};
+use crate::error::Result;
+use crate::grade::packets::{self, ECHO_REQUEST, Header, ICMP, UDP};
+use crate::grade::stage::Stage;
+use crate::grade::submission::Role;
+use crate::pcapng::Direction;
+use crate::trace::sighting::Difference;
+
+/// The step from which on a lab is prepared as the handout has it by now: the server forwards.
+pub const PREPARED: u8 = 4;
+
+/// Plays and judges the step.
+///
+/// # Errors
+/// The grader's own.
+pub fn judge(judge: &mut Judge<'_>) -> Result<()> {
+    let has = |role| judge.submission().command(role).is_some();
+    let client = has(Role::Client);
+    if !has(Role::Server) {
+        return Ok(());
+    }
+    delivers(judge)?;
+    if client && judge.passed("step3.server-delivers") {
+        together(judge)?;
+    }
+    Ok(())
+}
+
+/// The server alone; the grader is the client.
+fn delivers(judge: &mut Judge<'_>) -> Result<()> {
+    let (sandbox, submission) = (judge.sandbox, &judge.job.submission);
+    let mut stage = Stage::set(sandbox, submission, PREPARED)?;
+    let place = stage.start(Role::Server)?;
+    let timeout = judge.start_timeout();
+    let ready = judge.check("step3.server-device", &mut stage, |stage| {
+        let host = stage.program(place).host().to_string();
+        for found in [device::created(stage, timeout, place)?, device::is_up(stage, timeout, &host, None)?] {
+            if found.is_err() {
+                return Ok(found);
+            }
+        }
+        let to = server_address(stage)?;
+        listens(stage, place, to, timeout)
+    });
+    if !ready {
+        return Ok(());
+    }
+    let written = judge.check("step3.through-tun", &mut stage, |stage| {
+        for length in [56, 0, 1000, 1400] {
+            if let Err(failure) = deliver(stage, length, false)? {
+                return Ok(Err(failure));
+            }
+        }
+        Ok(Ok(()))
+    });
+    if written {
+        judge.check("step3.server-delivers", &mut stage, |stage| {
+            for length in [56, 1, 1399] {
+                if let Err(failure) = deliver(stage, length, true)? {
+                    return Ok(Err(failure));
+                }
+            }
+            Ok(Ok(()))
+        });
+    }
+    Ok(())
+}
+
+/// Sends the server a datagram with a packet for userv in it. It has to come into the server's TUN device as it is, and
+/// at userv with one hop less, if that is looked at.
+fn deliver(stage: &mut Stage<'_>, length: usize, at_the_end: bool) -> Result<Found> {
+    let tunnel = stage.topology().tunnel.clone();
+    let (client, server) = (tunnel.client.as_str(), stage.host(&tunnel.server)?);
+    let Some((tun, addresses)) = stage.tun(&tunnel.server)? else {
+        return Ok(Err(Box::new(Failure::new("the server's TUN device", "it is gone"))));
+    };
+    let IpAddr::V4(source) = tunnel.client_address.addr() else { return Ok(Ok(())) };
+    let (target, destination) = target(stage)?;
+    let header = Header { source, destination, protocol: UDP, ttl: 64, identification: seed() as u16 | 1 };
+    let content = match length {
+        0 => packets::icmp(ECHO_REQUEST, seed() as u16, 1, &packets::payload(32, seed())),
+        _ => packets::udp(40_000, 40_001, &packets::payload(length, seed())),
+    };
+    let header = Header { protocol: if length == 0 { ICMP } else { UDP }, ..header };
+    let packet = packets::ipv4(&header, &content);
+    let to = server_address(stage)?;
+    let since = stage.frames.len();
+    let port = 20_000 + (seed() % 20_000) as u16;
+    stage.done.push(format!("sent {to} a datagram with a packet {source} > {destination} of {} bytes", packet.len()));
+    stage.send_datagram(client, port, to, &packet)?;
+    let arrived = packets::ipv4(&Header { ttl: 63, ..header }, &content);
+    let userv = stage.topology().hosts[target].clone();
+    let near = &userv.interfaces[0].name;
+    let is_there = |stage: &Stage<'_>| match at_the_end {
+        false => stage.seen(since, server, &tun.name, Direction::In).any(|seen| seen == packet),
+        true => stage.seen(since, target, near, Direction::In).any(|seen| seen == arrived),
+    };
+    if stage.wait(PATIENCE, |stage| Ok(is_there(stage)))? {
+        return Ok(Ok(()));
+    }
+    let (expected, place, interface, wanted) = match at_the_end {
+        false => {
+            (format!("the packet comes into {} of {}", tun.name, tunnel.server), server, tun.name.as_str(), &packet)
+        }
+        true => (format!("the packet arrives at {} with a TTL of 63", userv.name), target, near.as_str(), &arrived),
+    };
+    let seen = stage.seen(since, place, interface, Direction::In).find(|seen| seen.get(12..16) == wanted.get(12..16));
+    let observed = match seen.and_then(|seen| Difference::between(wanted, seen)) {
+        Some(difference) => format!("another one: {difference}"),
+        None => format!("nothing came into {interface} there"),
+    };
+    let mut failure = Failure::new(expected, observed);
+    if addresses.iter().any(|own| own.addr() == IpAddr::V4(source)) {
+        failure.hint = Some(format!("{} bears the client's address {source}: give it another", tun.name));
+    }
+    Ok(Err(Box::new(failure)))
+}
+
+/// The first host behind the tunnel, and its address.
+pub fn target(stage: &Stage<'_>) -> Result<(usize, Ipv4Addr)> {
+    let host = stage.topology().behind_the_tunnel().map_or("userv", |host| host.name.as_str());
+    let place = stage.host(host)?;
+    Ok((place, stage.topology().hosts[place].interfaces[0].address.addr()))
+}
+
+/// Both programs: a ping from useru arrives at userv, whatever becomes of the reply.
+fn together(judge: &mut Judge<'_>) -> Result<()> {
+    let (sandbox, submission) = (judge.sandbox, &judge.job.submission);
+    let mut stage = Stage::set(sandbox, submission, PREPARED)?;
+    let timeout = judge.start_timeout();
+    judge.check("step3.together", &mut stage, |stage| {
+        if let Err(failure) = both(stage, Role::Server, Role::Client, timeout)? {
+            return Ok(Err(failure));
+        }
+        let (place, address) = target(stage)?;
+        let client = stage.host(&stage.topology().tunnel.client)?;
+        followed(stage, client, address, 84, Some(place))
+    });
+    Ok(())
+}
+
+/// Starts both ends, and waits until they are ready.
+pub fn both(stage: &mut Stage<'_>, server: Role, client: Role, timeout: std::time::Duration) -> Result<Found> {
+    let place = stage.start(server)?;
+    let host = stage.topology().tunnel.server.clone();
+    let to = server_address(stage)?;
+    for found in [
+        device::created(stage, timeout, place)?,
+        device::is_up(stage, timeout, &host, None)?,
+        listens(stage, place, to, timeout)?,
+    ] {
+        if found.is_err() {
+            return Ok(found);
+        }
+    }
+    let place = stage.start(client)?;
+    let (host, address) = (stage.topology().tunnel.client.clone(), stage.topology().tunnel.client_address);
+    for found in [device::created(stage, timeout, place)?, device::is_up(stage, timeout, &host, Some(address))?] {
+        if found.is_err() {
+            return Ok(found);
+        }
+    }
+    lead(stage)?;
+    Ok(Ok(()))
+}

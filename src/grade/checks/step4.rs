@@ -1,0 +1,346 @@
+//! Step 4: both directions. Each ping is followed through the whole lab, so that one that found another way fails.
+
+use std::net::{IpAddr, Ipv4Addr};
+use std::time::Duration;
+
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
+
+use super::step1::seed;
+use super::step2::server_address;
+use super::step3::{PREPARED, both, target};
+use super::{Failure, Found, Judge, PATIENCE, SILENCE, device, last_line};
+use crate::error::Result;
+use crate::grade::model::{CauseSeen, Ladder, Ladders, Rung};
+use crate::grade::packets::{self, ECHO_REPLY, ECHO_REQUEST, HEADER, Header, ICMP};
+use crate::grade::sandbox;
+use crate::grade::stage::Stage;
+use crate::grade::submission::Role;
+use crate::pcapng::Direction;
+use crate::trace::sighting::Leg;
+use crate::trace::{self, Traced, evidence};
+
+/// How many pings must all be answered.
+const MANY: u16 = 100;
+
+/// How much of a second a program may compute that has nothing to do.
+const IDLE: f64 = 0.5;
+
+/// Plays and judges the step.
+///
+/// # Errors
+/// The grader's own.
+pub fn judge(judge: &mut Judge<'_>) -> Result<()> {
+    let has = |role| judge.submission().command(role).is_some();
+    if !has(Role::VpnClient) || !has(Role::VpnServer) {
+        return Ok(());
+    }
+    let (sandbox, submission) = (judge.sandbox, &judge.job.submission);
+    let mut stage = Stage::set(sandbox, submission, PREPARED)?;
+    let timeout = judge.start_timeout();
+    let tunnel = stage.topology().tunnel.clone();
+    let client = stage.host(&tunnel.client)?;
+    let IpAddr::V4(inside) = tunnel.client_address.addr() else { return Ok(()) };
+    let (userv, address) = target(&stage)?;
+    let works = judge.check("step4.ping-userv", &mut stage, |stage| {
+        match both(stage, Role::VpnServer, Role::VpnClient, timeout)? {
+            Ok(()) => followed(stage, client, address, 84, None),
+            failed => Ok(failed),
+        }
+    });
+    if !works {
+        return Ok(());
+    }
+    if let Some(other) = other_target(&stage, userv) {
+        judge.check("step4.ping-userw", &mut stage, |stage| followed(stage, client, other, 84, None));
+    }
+    judge.check("step4.ping-back", &mut stage, |stage| followed(stage, userv, inside, 84, None));
+    judge.check("step4.large", &mut stage, |stage| {
+        for length in [1000, 1472, 1500, 4000] {
+            if let Err(failure) = followed(stage, client, address, length, None)? {
+                return Ok(Err(failure));
+            }
+        }
+        Ok(Ok(()))
+    });
+    judge.check("step4.many", &mut stage, |stage| many(stage, inside, address));
+    // Where the two programs are among those of the stage; a program that is started anew gets another place.
+    let (mut server_at, mut client_at) = (0, 1);
+    warnings(judge, &mut stage, &mut server_at)?;
+    judge.check("step4.client-moves", &mut stage, |stage| {
+        stage.end(client_at);
+        let gone = stage.wait(PATIENCE, |stage| Ok(stage.tun(&tunnel.client)?.is_none()))?;
+        if !gone {
+            stage.done.push("the TUN device outlives its program".into());
+        }
+        client_at = stage.start(Role::VpnClient)?;
+        let ready = [
+            device::created(stage, timeout, client_at)?,
+            device::is_up(stage, timeout, &tunnel.client, Some(tunnel.client_address))?,
+        ];
+        for found in ready {
+            if found.is_err() {
+                return Ok(found);
+            }
+        }
+        super::step2::lead(stage)?;
+        followed(stage, client, address, 84, None)
+    });
+    for place in [client_at, server_at] {
+        if stage.program(place).runs() && !minds_sigterm(&mut stage, place)? {
+            let host = stage.program(place).host().to_string();
+            judge.warn("ignores-sigterm", format!("the program on {host} goes on when it is asked to end (SIGTERM)"));
+        }
+    }
+    judge.check("step4.only-in-the-tunnel", &mut stage, |stage| only_in_the_tunnel(stage, client));
+    Ok(())
+}
+
+/// A second host behind the tunnel.
+fn other_target(stage: &Stage<'_>, first: usize) -> Option<Ipv4Addr> {
+    let topology = stage.topology();
+    let network = &topology.hosts[first].interfaces[0].network;
+    let other = topology.hosts.iter().enumerate().find(|(place, host)| {
+        *place != first && host.name != topology.tunnel.server && host.interfaces[0].network == *network
+    });
+    other.map(|(_, host)| host.interfaces[0].address.addr())
+}
+
+/// Follows an echo from a host to an address: it has to be answered, or only to arrive at a host, and to go through the
+/// tunnel in any case.
+///
+/// # Errors
+/// The grader's own.
+pub fn followed(
+    stage: &mut Stage<'_>,
+    from: usize,
+    to: Ipv4Addr,
+    length: usize,
+    arrives_at: Option<usize>,
+) -> Result<Found> {
+    let sender = stage.topology().hosts[from].name.clone();
+    stage.done.push(format!("pinged {to} from {sender} with a packet of {length} bytes"));
+    let traced = trace::follow(&stage.lab, from, to, length)?;
+    stage.pause(Duration::from_millis(1))?;
+    let name = |place: usize| stage.topology().hosts[place].name.as_str();
+    let arrived = match arrives_at {
+        Some(host) => traced.steps.iter().any(|step| step.host == name(host) && step.leg == Leg::Request),
+        None => traced.answered.is_some(),
+    };
+    let expected = match arrives_at {
+        Some(host) => format!("the ping arrives at {}", name(host)),
+        None => format!("the ping from {sender} to {to} is answered"),
+    };
+    if !arrived {
+        let observed = match &traced.verdict {
+            Some(verdict) => format!("it ended at {}: {}", verdict.host, verdict.cause.title()),
+            None => "it did not".into(),
+        };
+        let cause = traced.verdict.as_ref().map(|verdict| CauseSeen {
+            id: verdict.cause.id().into(),
+            title: verdict.cause.title().into(),
+            host: verdict.host.clone(),
+            step: verdict.cause.step(),
+            facts: verdict.facts.clone(),
+        });
+        let hint = traced.verdict.as_ref().map(|verdict| verdict.cause.hint(stage.topology()));
+        let ladders = Some(Ladders { seen: seen(stage, &traced), expected: way(stage, from, to) });
+        return Ok(Err(Box::new(Failure { cause, hint, ladders, ..Failure::new(expected, observed) })));
+    }
+    if let Some(detour) = detour(stage, &traced) {
+        let ladders = Some(Ladders { seen: seen(stage, &traced), expected: way(stage, from, to) });
+        let expected = format!("{expected}, and goes through the tunnel");
+        return Ok(Err(Box::new(Failure { ladders, ..Failure::new(expected, detour) })));
+    }
+    Ok(Ok(()))
+}
+
+/// Where an echo that arrived did not go through the tunnel: both ends must have sent or received it in a datagram, and
+/// written it to, or read it from, their TUN devices.
+fn detour(stage: &Stage<'_>, traced: &Traced) -> Option<String> {
+    let tunnel = &stage.topology().tunnel;
+    let request = || traced.steps.iter().filter(|step| step.leg == Leg::Request);
+    for end in [&tunnel.client, &tunnel.server] {
+        let here = || request().filter(|step| step.host == *end);
+        if !here().any(|step| step.in_datagram) {
+            return Some(format!("no datagram with the ping in it was seen at {end}"));
+        }
+        if !here().any(|step| step.is_tun && !step.in_datagram) {
+            return Some(format!("it did not pass a TUN device of {end}"));
+        }
+    }
+    None
+}
+
+/// The way of an echo as it was seen.
+fn seen(stage: &Stage<'_>, traced: &Traced) -> Ladder {
+    let rung = |step: &trace::Step| Rung {
+        host: step.host.clone(),
+        interface: step.interface.clone(),
+        incoming: step.direction == Direction::In,
+        milliseconds: Some(step.milliseconds),
+        text: step.news.clone(),
+    };
+    let rows: Vec<Rung> = traced.steps.iter().map(rung).collect();
+    ladder(stage, rows)
+}
+
+fn ladder(stage: &Stage<'_>, rows: Vec<Rung>) -> Ladder {
+    let names = stage.topology().hosts.iter().map(|host| host.name.clone());
+    let hosts = names.filter(|name| rows.iter().any(|row| row.host == *name)).collect();
+    Ladder { hosts, rows }
+}
+
+/// The way that an echo between the tunnel's client and a host behind it should go, and its reply back.
+fn way(stage: &Stage<'_>, from: usize, to: Ipv4Addr) -> Ladder {
+    let topology = stage.topology();
+    let tunnel = &topology.tunnel;
+    let Ok(client) = topology.place(&tunnel.client) else { return ladder(stage, Vec::new()) };
+    let Ok(server) = topology.place(&tunnel.server) else { return ladder(stage, Vec::new()) };
+    let far = match from == client {
+        true => topology.hosts.iter().position(|host| host.interfaces.iter().any(|it| it.address.addr() == to)),
+        false => Some(from),
+    };
+    let shared = |one: usize, other: usize| {
+        let others = &topology.hosts[other].interfaces;
+        let found =
+            topology.hosts[one].interfaces.iter().find(|ours| others.iter().any(|it| it.network == ours.network));
+        found.map_or("?", |interface| interface.name.as_str()).to_string()
+    };
+    let rung = |host: usize, interface: String, incoming: bool, text: &str| Rung {
+        host: topology.hosts[host].name.clone(),
+        interface,
+        incoming,
+        milliseconds: None,
+        text: text.into(),
+    };
+    let Some(far) = far else { return ladder(stage, Vec::new()) };
+    let out = |kind: &str| {
+        vec![
+            rung(client, "tun".into(), false, kind),
+            rung(client, shared(client, server), false, "in UDP"),
+            rung(server, shared(server, client), true, ""),
+            rung(server, "tun".into(), true, "out of UDP"),
+            rung(server, shared(server, far), false, "ttl 63"),
+            rung(far, shared(far, server), true, ""),
+        ]
+    };
+    let back = |kind: &str| {
+        vec![
+            rung(far, shared(far, server), false, kind),
+            rung(server, shared(server, far), true, ""),
+            rung(server, "tun".into(), false, "ttl 63"),
+            rung(server, shared(server, client), false, "in UDP"),
+            rung(client, shared(client, server), true, ""),
+            rung(client, "tun".into(), true, "out of UDP"),
+        ]
+    };
+    let rows = match from == client {
+        true => [out("echo request"), back("echo reply")].concat(),
+        false => [back("echo request"), out("echo reply")].concat(),
+    };
+    ladder(stage, rows)
+}
+
+/// Sends many pings, in bursts that a slow program can follow; each has to come back through the client's TUN device.
+fn many(stage: &mut Stage<'_>, source: Ipv4Addr, destination: Ipv4Addr) -> Result<Found> {
+    const BURST: u16 = 5;
+    let host = stage.topology().tunnel.client.clone();
+    let client = stage.host(&host)?;
+    let Some((tun, _)) = stage.tun(&host)? else {
+        return Ok(Err(Box::new(Failure::new("the client's TUN device", "it is gone"))));
+    };
+    let since = stage.frames.len();
+    let identifier = seed() as u16;
+    stage.done.push(format!("sent {MANY} pings to {destination}"));
+    for sequence in 0..MANY {
+        let header = Header { source, destination, protocol: ICMP, ttl: 64, identification: sequence + 1 };
+        let message = packets::icmp(ECHO_REQUEST, identifier, sequence, &packets::payload(56, seed()));
+        stage.send(&host, &packets::ipv4(&header, &message))?;
+        if sequence % BURST == BURST - 1 {
+            stage.pause(Duration::from_millis(10))?;
+        }
+    }
+    let answered = |stage: &Stage<'_>| {
+        let mut there = vec![false; MANY.into()];
+        for packet in stage.seen(since, client, &tun.name, Direction::In) {
+            let word = |at: usize| packet.get(at..at + 2).map(|bytes| u16::from_be_bytes([bytes[0], bytes[1]]));
+            let is_reply = packet.get(9) == Some(&ICMP) && packet.get(HEADER) == Some(&ECHO_REPLY);
+            if let (true, Some(own), Some(sequence)) = (is_reply, word(HEADER + 4), word(HEADER + 6))
+                && own == identifier
+                && sequence < MANY
+            {
+                there[usize::from(sequence)] = true;
+            }
+        }
+        there.iter().filter(|there| **there).count()
+    };
+    if stage.wait(2 * PATIENCE, |stage| Ok(answered(stage) == usize::from(MANY)))? {
+        return Ok(Ok(()));
+    }
+    let observed = format!("{} were", answered(stage));
+    Ok(Err(Box::new(Failure::new(format!("{MANY} pings are answered"), observed))))
+}
+
+/// No packet of the tunnel's may have passed another interface of the client than its TUN device.
+fn only_in_the_tunnel(stage: &mut Stage<'_>, client: usize) -> Result<Found> {
+    let tunnel = stage.topology().tunnel.clone();
+    let is_tunnels = |address: &[u8]| {
+        let Ok(octets) = <[u8; 4]>::try_from(address) else { return false };
+        let address = IpAddr::V4(octets.into());
+        tunnel.client_address.contains(&address) || tunnel.routes.iter().any(|net| net.contains(&address))
+    };
+    let wires: Vec<String> =
+        stage.topology().hosts[client].interfaces.iter().map(|interface| interface.name.clone()).collect();
+    for wire in &wires {
+        for direction in [Direction::In, Direction::Out] {
+            let outside = stage.seen(0, client, wire, direction).find(|packet| {
+                packet.first().is_some_and(|byte| byte >> 4 == 4)
+                    && packet.len() >= HEADER
+                    && (is_tunnels(&packet[12..16]) || is_tunnels(&packet[16..20]))
+            });
+            if let Some(packet) = outside {
+                let observed = format!("{wire} of {} saw {}", tunnel.client, crate::packet::describe(packet));
+                let expected = "packets of the tunnel are on the wire in datagrams only";
+                return Ok(Err(Box::new(Failure::new(expected, observed))));
+            }
+        }
+    }
+    Ok(Ok(()))
+}
+
+/// What costs no points: busy polling, dying of junk, ignoring SIGTERM.
+fn warnings(judge: &mut Judge<'_>, stage: &mut Stage<'_>, server: &mut usize) -> Result<()> {
+    let before = sandbox::computed();
+    stage.pause(Duration::from_secs(1))?;
+    let busy = sandbox::computed() - before;
+    if busy > IDLE {
+        let text =
+            format!("the programs compute {busy:.1} s in a second without traffic: they poll instead of waiting");
+        judge.warn("busy-polling", text);
+    }
+    let to = server_address(stage)?;
+    let host = stage.topology().tunnel.client.clone();
+    for junk in [&b"junk"[..], b"", &[0x45; 19]] {
+        stage.send_datagram(&host, 19_999, to, junk)?;
+    }
+    stage.pause(SILENCE)?;
+    if !stage.program(*server).runs() {
+        let said = last_line(&stage.program(*server).output()).to_string();
+        judge.warn("dies-of-junk", format!("the server's program ended when a datagram was no packet: {said}"));
+        // The rest of the step is about something else.
+        *server = stage.start(Role::VpnServer)?;
+        device::created(stage, judge.start_timeout(), *server)?.ok();
+    }
+    Ok(())
+}
+
+/// Whether the program that holds the TUN device of a host ends when it is asked to.
+fn minds_sigterm(stage: &mut Stage<'_>, place: usize) -> Result<bool> {
+    let host = stage.program(place).host().to_string();
+    let state = evidence::look_at(&stage.lab, stage.host(&host)?)?;
+    for holder in state.holders.iter().filter(|holder| !holder.tuns.is_empty()) {
+        let _ = kill(Pid::from_raw(holder.pid), Signal::SIGTERM);
+    }
+    Ok(stage.program(place).wait(Duration::from_secs(1)))
+}

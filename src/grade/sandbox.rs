@@ -1,0 +1,385 @@
+//! Runs a submission's programs where they can do no harm: bubblewrap(1), with limits around it.
+//!
+//! Each program has process, mount, hostname and IPC namespaces of its own, on the network of one host. It sees a
+//! read-only system, its own folder, and nothing private; it has CAP_NET_ADMIN and CAP_NET_RAW in that network, and no
+//! other right. It is root of a user namespace whose root is a plain user. What it prints goes through a pseudoterminal,
+//! so that a program that buffers its lines for a pipe is heard as it is by its student.
+
+use std::fs;
+use std::io::{self, Read};
+use std::os::fd::OwnedFd;
+use std::os::unix::process::ExitStatusExt;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, ExitStatus, Stdio};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use nix::pty::{Winsize, openpty};
+use nix::sys::signal::{Signal, kill};
+use nix::sys::termios::{OutputFlags, SetArg, tcgetattr, tcsetattr};
+use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
+use nix::unistd::Pid;
+
+use crate::error::{Context, Error, Result};
+use crate::grade::model::Transcript;
+use crate::lab::{Lab, names, namespace};
+
+/// How much of what a program prints is kept, and after how much it is ended, in bytes.
+const KEPT: usize = 256 << 10;
+const FLOOD: usize = 16 << 20;
+
+/// The memory of all programs together, in bytes; of one, in virtual addresses, which Python and scapy use many of.
+const MEMORY: u64 = 512 << 20;
+const ADDRESSES: u64 = 4 << 30;
+
+/// How many processes the programs may have together, and how many of one submission the kernel allows at all.
+const PROCESSES: usize = 64;
+const MOST_PROCESSES: u32 = 128;
+
+/// The size of a folder that a program may write to, in bytes; how much processor time a process has, in seconds.
+const DISK: u64 = 128 << 20;
+const PROCESSOR: u32 = 60;
+
+/// What bounds a submission's use of the machine, for the report.
+pub fn limits() -> Vec<String> {
+    vec![
+        "bubblewrap: process, mount, hostname and IPC namespaces of its own; CAP_NET_ADMIN and CAP_NET_RAW alone"
+            .into(),
+        format!("memory: {} MB for all its programs, by a watcher; no memory cgroup is used", MEMORY >> 20),
+        format!("processes: {PROCESSES}, by a watcher, and {MOST_PROCESSES} by RLIMIT_NPROC"),
+        format!("disk: {} MB, by a tmpfs of that size; output: {} MB", DISK >> 20, FLOOD >> 20),
+        format!("processor: {PROCESSOR} s for each process, by RLIMIT_CPU"),
+    ]
+}
+
+/// The programs that the sandbox is made of: each with the package that has it.
+const TOOLS: [(&str, &str); 2] = [("bwrap", "bubblewrap"), ("prlimit", "util-linux")];
+
+/// Says what is missing for a sandbox.
+///
+/// # Errors
+/// One of its programs is not there.
+pub fn check() -> Result<()> {
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    for (tool, package) in TOOLS {
+        if !std::env::split_paths(&path).any(|directory| directory.join(tool).exists()) {
+            return Err(Error::environment(format!("{tool} is missing, in which submissions are run"))
+                .hint(format!("install the package {package}: sudo apt-get install {package}")));
+        }
+    }
+    Ok(())
+}
+
+/// How programs are run.
+#[derive(Debug, Clone)]
+pub struct Sandbox {
+    /// The copy of the submission's folder, and where the files of hosts are made.
+    directory: PathBuf,
+    /// This program, for the stand-in of `sudo`.
+    own: PathBuf,
+    /// What is shown read-only besides /usr: where Python lives, if not there.
+    shown: Vec<PathBuf>,
+}
+
+/// The folder of a submission, inside of its sandbox.
+const WORK: &str = "/submission";
+
+impl Sandbox {
+    /// A sandbox whose folder is `directory`/work; what it needs besides is made in `directory`. `own` is this program.
+    ///
+    /// # Errors
+    /// A file cannot be made.
+    pub fn new(directory: &Path, own: PathBuf, shown: Vec<PathBuf>) -> Result<Self> {
+        let making = || format!("cannot make the sandbox's files in {}", directory.display());
+        fs::create_dir_all(directory.join("work")).context(making)?;
+        for (name, text) in [
+            ("passwd", "root:x:0:0:root:/submission:/bin/sh\nnobody:x:65534:65534:nobody:/:/usr/sbin/nologin\n"),
+            ("group", "root:x:0:\nnogroup:x:65534:\n"),
+            ("nsswitch.conf", "passwd: files\ngroup: files\nhosts: files\n"),
+        ] {
+            fs::write(directory.join(name), text).context(making)?;
+        }
+        Ok(Self { directory: directory.into(), own, shown })
+    }
+
+    /// The copy of the submission's folder, outside of the sandbox.
+    pub fn work(&self) -> PathBuf {
+        self.directory.join("work")
+    }
+
+    /// Starts a program on a host.
+    ///
+    /// # Errors
+    /// The sandbox cannot be made. That the program itself cannot be started is told in its output.
+    pub fn start(&self, lab: &Lab, host: &str, words: &[String]) -> Result<Program> {
+        let failed = || format!("cannot start a sandbox on {host}");
+        let described = lab.topology.host(host)?;
+        for (name, text) in names::files(&lab.topology, described) {
+            let directory = self.directory.join(host);
+            fs::create_dir_all(&directory).and_then(|()| fs::write(directory.join(name), text)).context(failed)?;
+        }
+        fs::write(self.directory.join("topology.toml"), &lab.text).context(failed)?;
+        let (screen, terminal) = terminal().context(failed)?;
+        let mut command = Command::new("prlimit");
+        command.args([
+            &format!("--nproc={MOST_PROCESSES}"),
+            &format!("--as={ADDRESSES}"),
+            &format!("--cpu={PROCESSOR}"),
+            &format!("--fsize={DISK}"),
+            "--nofile=1024",
+            "--core=0",
+            "bwrap",
+        ]);
+        command.args(self.arguments(host)).arg("--").args(words);
+        command.stdin(Stdio::null()).stdout(terminal.try_clone().context(failed)?).stderr(terminal);
+        // The child is in the network namespace of the thread that starts it.
+        let child = namespace::inside(lab.network(host)?, || command.spawn().context(failed))?;
+        drop(command);
+        Ok(Program::new(host, words, child, screen))
+    }
+
+    fn arguments(&self, host: &str) -> Vec<String> {
+        let mut all: Vec<String> = Vec::new();
+        let mut add = |words: &[&str]| all.extend(words.iter().map(ToString::to_string));
+        add(&["--unshare-pid", "--unshare-uts", "--unshare-ipc", "--unshare-cgroup-try", "--hostname", host]);
+        add(&["--die-with-parent", "--new-session", "--ro-bind", "/usr", "/usr"]);
+        for name in ["bin", "sbin", "lib", "lib32", "lib64", "libx32"] {
+            let path = format!("/{name}");
+            match fs::read_link(&path) {
+                Ok(target) => add(&["--symlink", &target.to_string_lossy(), &path]),
+                Err(_) => add(&["--ro-bind-try", &path, &path]),
+            }
+        }
+        for path in ["/etc/ld.so.cache", "/etc/alternatives", "/etc/localtime", "/etc/protocols", "/etc/services"] {
+            add(&["--ro-bind-try", path, path]);
+        }
+        let own = |name: &str| self.directory.join(name).display().to_string();
+        for name in ["passwd", "group", "nsswitch.conf"] {
+            add(&["--ro-bind", &own(name), &format!("/etc/{name}")]);
+        }
+        for name in ["hosts", "resolv.conf"] {
+            add(&["--ro-bind", &own(&format!("{host}/{name}")), &format!("/etc/{name}")]);
+        }
+        for path in &self.shown {
+            let path = path.display().to_string();
+            add(&["--ro-bind", &path, &path]);
+        }
+        let program = self.own.display().to_string();
+        for name in ["sudo", "vpnlab"] {
+            add(&["--ro-bind", &program, &format!("/run/programs/{name}")]);
+        }
+        add(&["--ro-bind", &own("topology.toml"), "/run/topology.toml"]);
+        add(&[
+            "--proc",
+            "/proc",
+            "--dev",
+            "/dev",
+            "--dev-bind",
+            "/dev/net/tun",
+            "/dev/net/tun",
+            "--remount-ro",
+            "/dev",
+        ]);
+        add(&["--size", &DISK.to_string(), "--tmpfs", "/tmp", "--bind", &self.work().display().to_string(), WORK]);
+        add(&["--cap-drop", "ALL", "--cap-add", "CAP_NET_ADMIN", "--cap-add", "CAP_NET_RAW", "--clearenv"]);
+        for (name, value) in [
+            ("PATH", "/run/programs:/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"),
+            ("HOME", WORK),
+            ("LANG", "C.UTF-8"),
+            ("TERM", "dumb"),
+            ("PYTHONUNBUFFERED", "1"),
+            ("PYTHONDONTWRITEBYTECODE", "1"),
+            ("VPNLAB_HOST", host),
+            ("VPNLAB_TOPOLOGY", "/run/topology.toml"),
+        ] {
+            add(&["--setenv", name, value]);
+        }
+        add(&["--chdir", WORK]);
+        all
+    }
+}
+
+/// A pseudoterminal that passes on what is written to it as it is; the side that is read, and the program's.
+fn terminal() -> io::Result<(OwnedFd, OwnedFd)> {
+    let size = Winsize { ws_row: 50, ws_col: 200, ws_xpixel: 0, ws_ypixel: 0 };
+    let pair = openpty(&size, None)?;
+    let mut settings = tcgetattr(&pair.slave)?;
+    settings.output_flags.remove(OutputFlags::OPOST);
+    tcsetattr(&pair.slave, SetArg::TCSANOW, &settings)?;
+    Ok((pair.master, pair.slave))
+}
+
+/// What a program has printed so far.
+#[derive(Debug, Default)]
+struct Printed {
+    kept: Vec<u8>,
+    total: usize,
+}
+
+/// A program that runs in a sandbox; ended when dropped.
+#[derive(Debug)]
+pub struct Program {
+    host: String,
+    command: String,
+    child: Child,
+    printed: Arc<Mutex<Printed>>,
+    ended: Option<ExitStatus>,
+    killed: Option<String>,
+}
+
+impl Program {
+    fn new(host: &str, words: &[String], child: Child, screen: OwnedFd) -> Self {
+        let printed = Arc::new(Mutex::new(Printed::default()));
+        let writer = Arc::clone(&printed);
+        thread::spawn(move || {
+            let mut screen = fs::File::from(screen);
+            let mut buffer = [0; 4096];
+            // The program's end is EIO here (pty(7)).
+            while let Ok(length @ 1..) = screen.read(&mut buffer) {
+                let mut printed = writer.lock().unwrap_or_else(PoisonError::into_inner);
+                let room = KEPT.saturating_sub(printed.kept.len()).min(length);
+                printed.kept.extend(&buffer[..room]);
+                printed.total += length;
+            }
+        });
+        Self { host: host.into(), command: words.join(" "), child, printed, ended: None, killed: None }
+    }
+
+    /// The host that it runs on.
+    pub fn host(&self) -> &str {
+        &self.host
+    }
+
+    /// Whether it has not ended.
+    pub fn runs(&mut self) -> bool {
+        if self.ended.is_none() {
+            self.ended = self.child.try_wait().ok().flatten();
+        }
+        self.ended.is_none()
+    }
+
+    /// What it has printed, as text.
+    pub fn output(&self) -> String {
+        let printed = self.printed.lock().unwrap_or_else(PoisonError::into_inner);
+        String::from_utf8_lossy(&printed.kept).replace("\r\n", "\n")
+    }
+
+    /// Ends it if it has printed more than anybody can read.
+    pub fn watch(&mut self) {
+        let total = self.printed.lock().unwrap_or_else(PoisonError::into_inner).total;
+        if total > FLOOD && self.runs() {
+            self.kill(&format!("it printed more than {} MB", FLOOD >> 20));
+        }
+    }
+
+    /// Ends it, and all that it has started.
+    pub fn kill(&mut self, why: &str) {
+        self.killed.get_or_insert_with(|| why.into());
+        // bubblewrap's own process; with it goes the first of the program's process namespace, and so all of that.
+        let _ = self.child.kill();
+        self.ended = self.child.wait().ok();
+    }
+
+    /// Waits a while for its end.
+    pub fn wait(&mut self, patience: Duration) -> bool {
+        let started = Instant::now();
+        while self.runs() && started.elapsed() < patience {
+            thread::sleep(Duration::from_millis(5));
+        }
+        !self.runs()
+    }
+
+    /// The exit code of a program that has ended by itself.
+    pub fn exit_code(&self) -> Option<i32> {
+        self.ended.and_then(|status| status.code())
+    }
+
+    /// What it printed, and how it ended.
+    pub fn transcript(&mut self) -> Transcript {
+        let is_running = self.runs();
+        let end = match (&self.killed, self.ended) {
+            (Some(why), _) => format!("ended by the grader: {why}"),
+            _ if is_running => "still running".into(),
+            (None, Some(status)) => match (status.code(), status.signal()) {
+                (Some(code), _) => format!("exit code {code}"),
+                (None, signal) => format!("signal {}", signal.unwrap_or(0)),
+            },
+            (None, None) => "gone".into(),
+        };
+        let printed = self.printed.lock().unwrap_or_else(PoisonError::into_inner);
+        let truncated = printed.total > printed.kept.len();
+        drop(printed);
+        Transcript { host: self.host.clone(), command: self.command.clone(), output: self.output(), truncated, end }
+    }
+}
+
+impl Drop for Program {
+    fn drop(&mut self) {
+        if self.runs() {
+            self.kill("the check was over");
+        }
+    }
+}
+
+/// The processes of all sandboxes: everything in this process namespace but the grader itself.
+fn inhabitants() -> Vec<(i32, u64)> {
+    let own = std::process::id() as i32;
+    let entries = fs::read_dir("/proc").into_iter().flatten().flatten();
+    let pids = entries.filter_map(|entry| entry.file_name().to_str()?.parse::<i32>().ok());
+    pids.filter(|pid| *pid != own).map(|pid| (pid, resident(pid))).collect()
+}
+
+/// The memory that a process has for itself, in bytes: /proc/PID/statm, resident without what it shares (proc_pid_statm(5)).
+fn resident(pid: i32) -> u64 {
+    const PAGE: u64 = 4096;
+    let text = fs::read_to_string(format!("/proc/{pid}/statm")).unwrap_or_default();
+    let mut fields = text.split_whitespace().skip(1).map(|field| field.parse::<u64>().unwrap_or(0));
+    let (resident, shared) = (fields.next().unwrap_or(0), fields.next().unwrap_or(0));
+    resident.saturating_sub(shared) * PAGE
+}
+
+/// How many seconds of processor time the programs that run have used (proc_pid_stat(5), utime and stime).
+pub fn computed() -> f64 {
+    let ticks = inhabitants().into_iter().map(|(pid, _)| {
+        let stat = fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
+        let fields = stat.rsplit_once(')').map_or("", |(_, fields)| fields);
+        fields.split_whitespace().skip(11).take(2).filter_map(|field| field.parse::<u64>().ok()).sum::<u64>()
+    });
+    // The kernel tells them in hundredths of a second on every Linux (sysconf(3), _SC_CLK_TCK).
+    ticks.sum::<u64>() as f64 / 100.0
+}
+
+/// What tells a program that is busy with its start from one that waits: how much it has computed, its processes.
+pub fn doing() -> (u64, Vec<i32>) {
+    let mut pids: Vec<i32> = inhabitants().into_iter().map(|(pid, _)| pid).collect();
+    pids.sort_unstable();
+    ((computed() * 100.0) as u64, pids)
+}
+
+/// Says whether the programs use more of the machine than they may.
+pub fn excess() -> Option<String> {
+    let all = inhabitants();
+    let memory: u64 = all.iter().map(|(_, bytes)| bytes).sum();
+    if memory > MEMORY {
+        return Some(format!("it used more than {} MB of memory", MEMORY >> 20));
+    }
+    (all.len() > PROCESSES).then(|| format!("it had more than {PROCESSES} processes"))
+}
+
+/// Ends every process of the submission, whatever it is and wherever it went; returns when none is left.
+pub fn end_all() {
+    let started = Instant::now();
+    loop {
+        let left = inhabitants();
+        if left.is_empty() || started.elapsed() > Duration::from_secs(5) {
+            return;
+        }
+        for (pid, _) in left {
+            let _ = kill(Pid::from_raw(pid), Signal::SIGKILL);
+        }
+        // This is the first process here: what has lost its parent is its to bury.
+        while matches!(waitpid(None, Some(WaitPidFlag::WNOHANG)), Ok(status) if status != WaitStatus::StillAlive) {}
+        thread::sleep(Duration::from_millis(2));
+    }
+}

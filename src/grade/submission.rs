@@ -1,0 +1,289 @@
+//! What a student hands in: a folder with the handout's files, or with a `vpnlab.toml` that says how to build and start
+//! programs in any language.
+//!
+//! A folder is read into memory once, with the rights of whoever grades, and never written; what runs is a copy in a
+//! sandbox. What a folder holds is not trusted: links are not followed, and its size is limited.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
+use std::path::{Path, PathBuf};
+
+use nix::libc::{O_NOFOLLOW, O_NONBLOCK};
+use serde::{Deserialize, Serialize};
+
+use crate::error::{Error, Result};
+
+/// The most that a submission may hold.
+const MOST_BYTES: u64 = 16 << 20;
+const MOST_FILES: usize = 4096;
+
+/// The file that says how a submission in another language is built and started.
+const MANIFEST: &str = "vpnlab.toml";
+
+/// A program of a submission.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Role {
+    /// Step 1: prints what comes out of a TUN device.
+    Tun,
+    /// Step 1: answers pings.
+    TunPing,
+    /// Step 2: prints what is inside of datagrams.
+    UdpServer,
+    /// Steps 2 and 3: sends what comes out of its TUN device to the server.
+    Client,
+    /// Step 3: writes what arrives to its TUN device.
+    Server,
+    /// Step 4: the client's end of the whole tunnel.
+    VpnClient,
+    /// Step 4: the server's end of it.
+    VpnServer,
+}
+
+impl Role {
+    /// All of them.
+    pub const ALL: [Self; 7] =
+        [Self::Tun, Self::TunPing, Self::UdpServer, Self::Client, Self::Server, Self::VpnClient, Self::VpnServer];
+
+    /// The handout's name for its file.
+    pub fn file(self) -> &'static str {
+        match self {
+            Self::Tun => "tun.py",
+            Self::TunPing => "tun_ping.py",
+            Self::UdpServer => "tun_udp_server.py",
+            Self::Client | Self::VpnClient => "tun_client.py",
+            Self::Server | Self::VpnServer => "tun_server.py",
+        }
+    }
+
+    /// The name of its command in a manifest.
+    pub fn key(self) -> &'static str {
+        match self {
+            Self::Tun => "tun",
+            Self::TunPing => "tun-ping",
+            Self::UdpServer => "udp-server",
+            Self::Client => "client",
+            Self::Server => "server",
+            Self::VpnClient => "vpn-client",
+            Self::VpnServer => "vpn-server",
+        }
+    }
+}
+
+/// A file or a directory of a submission.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Entry {
+    /// Where it is, from the submission's folder on.
+    pub path: PathBuf,
+    /// Its bytes; nothing for a directory.
+    pub bytes: Option<Vec<u8>>,
+    /// Whether it may be executed.
+    pub executable: bool,
+}
+
+/// A submission, read.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Submission {
+    /// Its folder's name.
+    pub name: String,
+    /// What is in the folder.
+    pub entries: Vec<Entry>,
+    /// What is run once before everything else.
+    pub build: Option<Vec<String>>,
+    /// How its programs are started.
+    pub programs: BTreeMap<Role, Vec<String>>,
+}
+
+/// A command line: a list of words, or a line that is split at blanks.
+#[derive(Debug, Deserialize)]
+#[serde(untagged)]
+enum CommandLine {
+    Words(Vec<String>),
+    Line(String),
+}
+
+impl CommandLine {
+    fn words(self) -> Vec<String> {
+        match self {
+            Self::Words(words) => words,
+            Self::Line(line) => line.split_whitespace().map(String::from).collect(),
+        }
+    }
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Manifest {
+    #[serde(default)]
+    build: Option<CommandLine>,
+    #[serde(default)]
+    programs: BTreeMap<Role, CommandLine>,
+}
+
+impl Submission {
+    /// Reads a folder; `python` runs the handout's files.
+    ///
+    /// # Errors
+    /// It is no folder, is too large, holds no program, or its manifest is none: the message is for the student.
+    pub fn read(folder: &Path, python: &str) -> Result<Self> {
+        let reading = |path: &Path| format!("cannot read {}", path.display());
+        let full = folder.canonicalize().map_err(|error| Error::usage(reading(folder)).because(error))?;
+        if !full.is_dir() {
+            return Err(Error::usage(format!("{} is no folder", folder.display()))
+                .hint("a submission is a folder with the handout's files"));
+        }
+        let name = full.file_name().map_or_else(|| "submission".into(), |name| name.to_string_lossy().into_owned());
+        let mut entries = Vec::new();
+        let mut room = MOST_BYTES;
+        collect(&full, Path::new(""), &mut entries, &mut room)?;
+        let (build, programs) = match entries.iter().find(|entry| entry.path == Path::new(MANIFEST)) {
+            Some(Entry { bytes: Some(bytes), .. }) => read_manifest(bytes)?,
+            _ => (None, handouts(&entries, python)),
+        };
+        if programs.is_empty() {
+            let files: Vec<_> = Role::ALL.iter().map(|role| role.file()).collect();
+            let mut files: Vec<_> = files.into_iter().collect();
+            files.dedup();
+            return Err(Error::failed(format!("there is no program in {}", folder.display()))
+                .hint(format!("it should hold {}, or a {MANIFEST}", files.join(", "))));
+        }
+        Ok(Self { name, entries, build, programs })
+    }
+
+    /// vpnlab's own steps.
+    pub fn own() -> Self {
+        let step = |words: &[&str]| [&["vpnlab"], words].concat().into_iter().map(String::from).collect::<Vec<_>>();
+        let programs = [
+            (Role::Tun, step(&["tun-read"])),
+            (Role::TunPing, step(&["tun-ping"])),
+            (Role::UdpServer, step(&["udp-sink"])),
+            (Role::Client, step(&["client"])),
+            (Role::Server, step(&["server"])),
+            (Role::VpnClient, step(&["vpn", "--role", "client"])),
+            (Role::VpnServer, step(&["vpn", "--role", "server"])),
+        ];
+        Self { name: "vpnlab".into(), entries: Vec::new(), build: None, programs: programs.into() }
+    }
+
+    /// How a program is started, if the submission has it; step 4's are those of the earlier steps where there are no others.
+    pub fn command(&self, role: Role) -> Option<&[String]> {
+        let earlier = match role {
+            Role::VpnClient => Some(Role::Client),
+            Role::VpnServer => Some(Role::Server),
+            _ => None,
+        };
+        let command = self.programs.get(&role).or_else(|| self.programs.get(&earlier?));
+        command.map(Vec::as_slice)
+    }
+}
+
+/// Adds what is in a directory to the entries.
+fn collect(folder: &Path, below: &Path, entries: &mut Vec<Entry>, room: &mut u64) -> Result<()> {
+    let reading = |path: &Path| format!("cannot read {}", path.display());
+    let directory = folder.join(below);
+    let listed = fs::read_dir(&directory).map_err(|error| Error::failed(reading(&directory)).because(error))?;
+    for found in listed {
+        let found = found.map_err(|error| Error::failed(reading(&directory)).because(error))?;
+        let path = below.join(found.file_name());
+        let kind = found.file_type().map_err(|error| Error::failed(reading(&path)).because(error))?;
+        if entries.len() >= MOST_FILES {
+            return Err(Error::failed(format!("{} holds more than {MOST_FILES} files", folder.display())));
+        }
+        if kind.is_dir() {
+            entries.push(Entry { path: path.clone(), bytes: None, executable: true });
+            collect(folder, &path, entries, room)?;
+        } else if kind.is_file() {
+            entries.push(read_file(folder, path, room)?);
+        }
+        // A link could lead anywhere, and a device or a pipe is nothing to hand in.
+    }
+    Ok(())
+}
+
+fn read_file(folder: &Path, path: PathBuf, room: &mut u64) -> Result<Entry> {
+    use std::io::Read;
+    let failed = |error| Error::failed(format!("cannot read {}", path.display())).because(error);
+    // The file may have been changed for a link or a pipe since it was listed.
+    let file = fs::File::options().read(true).custom_flags(O_NOFOLLOW | O_NONBLOCK).open(folder.join(&path));
+    let file = file.map_err(failed)?;
+    let metadata = file.metadata().map_err(failed)?;
+    let mut bytes = Vec::new();
+    file.take(*room + 1).read_to_end(&mut bytes).map_err(failed)?;
+    *room = room
+        .checked_sub(bytes.len() as u64)
+        .ok_or_else(|| Error::failed(format!("{} is larger than {} MB", folder.display(), MOST_BYTES >> 20)))?;
+    let executable = metadata.permissions().mode() & 0o111 != 0;
+    Ok(Entry { path, bytes: Some(bytes), executable })
+}
+
+/// The handout's files among these, each run by Python.
+fn handouts(entries: &[Entry], python: &str) -> BTreeMap<Role, Vec<String>> {
+    let roles = [Role::Tun, Role::TunPing, Role::UdpServer, Role::Client, Role::Server];
+    let is_there = |role: &Role| entries.iter().any(|it| it.path == Path::new(role.file()) && it.bytes.is_some());
+    let command = |role: Role| (role, vec![python.to_string(), role.file().to_string()]);
+    roles.into_iter().filter(is_there).map(command).collect()
+}
+
+type Commands = (Option<Vec<String>>, BTreeMap<Role, Vec<String>>);
+
+fn read_manifest(bytes: &[u8]) -> Result<Commands> {
+    let broken = |problem: String| {
+        Error::failed(format!("{MANIFEST} {problem}")).hint("`vpnlab init DIR` writes one with comments")
+    };
+    let text = std::str::from_utf8(bytes).map_err(|error| broken(format!("is no text: {error}")))?;
+    let manifest: Manifest = toml::from_str(text).map_err(|error| {
+        let line = error.span().map_or(1, |span| 1 + text[..span.start].matches('\n').count());
+        broken(format!("line {line}: {}", error.message().trim().replace('\n', " ")))
+    })?;
+    let mut programs = BTreeMap::new();
+    for (role, command) in manifest.programs {
+        let words = command.words();
+        if words.is_empty() {
+            return Err(broken(format!("gives {} no command", role.key())));
+        }
+        programs.insert(role, words);
+    }
+    Ok((manifest.build.map(CommandLine::words).filter(|words| !words.is_empty()), programs))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn file(path: &str) -> Entry {
+        Entry { path: path.into(), bytes: Some(Vec::new()), executable: false }
+    }
+
+    #[test]
+    fn the_handouts_files_are_run_by_python() {
+        let programs = handouts(&[file("tun.py"), file("tun_client.py"), file("notes.txt")], "python3");
+        assert_eq!(programs[&Role::Tun], ["python3", "tun.py"]);
+        assert_eq!(programs.keys().copied().collect::<Vec<_>>(), [Role::Tun, Role::Client]);
+        let submission = Submission { name: "x".into(), entries: Vec::new(), build: None, programs };
+        assert_eq!(submission.command(Role::VpnClient), submission.command(Role::Client));
+        assert_eq!(submission.command(Role::Server), None);
+    }
+
+    #[test]
+    fn a_manifest_says_how_programs_are_started() {
+        let text =
+            "build = \"make all\"\n[programs]\nclient = [\"./tunnel\", \"a b\"]\nvpn-server = \"./tunnel server\"\n";
+        let (build, programs) = read_manifest(text.as_bytes()).unwrap();
+        assert_eq!(build.unwrap(), ["make", "all"]);
+        assert_eq!(programs[&Role::Client], ["./tunnel", "a b"]);
+        assert_eq!(programs[&Role::VpnServer], ["./tunnel", "server"]);
+    }
+
+    #[test]
+    fn a_bad_manifest_is_told_by_its_line() {
+        for (text, said) in [
+            ("[programs]\nclent = \"x\"\n", "vpnlab.toml line 2: unknown variant `clent`"),
+            ("build = [\n", "vpnlab.toml line"),
+            ("[programs]\nclient = \"\"\n", "vpnlab.toml gives client no command"),
+        ] {
+            let error = read_manifest(text.as_bytes()).unwrap_err().to_string();
+            assert!(error.starts_with(said), "{error}");
+        }
+    }
+}
