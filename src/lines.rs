@@ -180,6 +180,7 @@ fn can_take_a_line() -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use nix::sys::signal::SigSet;
 
     /// Sends this many packets in each second; returns for each how many were shown and how many held back.
     fn flow<const N: usize>(seconds: [u64; N]) -> [(u64, u64); N] {
@@ -213,6 +214,8 @@ mod tests {
 
     #[test]
     fn the_timer_runs_only_while_packets_come() {
+        // Without a handler it would end the tests, should this one take a second.
+        SigSet::from(Signal::SIGALRM).thread_block().unwrap();
         let mut lines = Lines::new(None).unwrap();
         assert!(!lines.running);
         lines.budget.flooded = true;

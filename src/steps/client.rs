@@ -27,8 +27,8 @@ pub struct ClientArgs {
 /// Sends every packet from the TUN device to the server. Nothing comes back yet.
 pub fn run(args: &ClientArgs) -> Result<()> {
     let server = args.client.find_server()?;
-    let signals = Signals::block()?;
     let recording = args.tun.pcap.begin()?;
+    let signals = Signals::block()?;
 
     // The routes decide which packets the kernel sends through the TUN device.
     let (tun, interface) = args.client.open_tun(&args.tun, ETHERNET_MTU, server, &[])?;

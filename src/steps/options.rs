@@ -104,7 +104,8 @@ pub struct PcapOptions {
 }
 
 impl PcapOptions {
-    /// Begins the recording, where there is to be one.
+    /// Begins the recording, where there is to be one. A named pipe waits for its reader here, so this comes before
+    /// [`crate::signals::Signals::block`].
     ///
     /// # Errors
     /// The file cannot be written.

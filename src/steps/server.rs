@@ -26,8 +26,8 @@ pub struct ServerArgs {
 
 /// Writes every packet from the network to the TUN device. Nothing goes back yet.
 pub fn run(args: &ServerArgs) -> Result<()> {
-    let signals = Signals::block()?;
     let recording = args.tun.pcap.begin()?;
+    let signals = Signals::block()?;
     let mut net = args.server.listen()?.recorded(recording.clone())?;
     let local = net.local()?;
 

@@ -27,8 +27,8 @@ pub struct TunPingArgs {
 
 /// Answers every echo request that comes out of the TUN device, and ignores everything else.
 pub fn run(args: &TunPingArgs) -> Result<()> {
-    let signals = Signals::block()?;
     let recording = args.tun.pcap.begin()?;
+    let signals = Signals::block()?;
     let settings = args.tun.settings(topology::current().tunnel.client_address, ETHERNET_MTU)?;
     let mtu = settings.mtu as usize;
     let (tun, interface) = args.tun.open(settings)?;

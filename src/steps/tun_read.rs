@@ -32,9 +32,9 @@ pub struct TunReadArgs {
 
 /// Shows every packet that comes out of the TUN device, and writes one back where that is asked for.
 pub fn run(args: &TunReadArgs) -> Result<()> {
+    let recording = args.tun.pcap.begin()?;
     // From here on Ctrl-C ends the loop, not the program.
     let signals = Signals::block()?;
-    let recording = args.tun.pcap.begin()?;
 
     // A TUN device with an address, and up: from now on, packets for its subnet come to us.
     let settings = args.tun.settings(topology::current().tunnel.client_address, ETHERNET_MTU)?;

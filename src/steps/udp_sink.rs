@@ -37,8 +37,8 @@ pub struct UdpSinkArgs {
 
 /// Shows from where each datagram came, and between whom the packet inside it is.
 pub fn run(args: &UdpSinkArgs) -> Result<()> {
-    let signals = Signals::block()?;
     let recording = args.pcap.begin()?;
+    let signals = Signals::block()?;
     let mut lines = Lines::new(args.count)?;
     let mut upkeep = Upkeep::new(signals, None)?;
 

@@ -55,8 +55,8 @@ pub fn run(args: &VpnArgs) -> Result<()> {
 fn run_client(args: &VpnArgs, options: &TunOptions) -> Result<()> {
     args.server.refuse("--role server")?;
     let server = args.client.find_server()?;
-    let signals = Signals::block()?;
     let recording = args.tun.pcap.begin()?;
+    let signals = Signals::block()?;
     let net = UdpLink::to_server(server)?.recorded(recording)?;
     let routes = &topology::current().tunnel.routes;
     let (tun, interface) = args.client.open_tun(options, net.path().mtu(), server, routes)?;
@@ -65,8 +65,8 @@ fn run_client(args: &VpnArgs, options: &TunOptions) -> Result<()> {
 
 fn run_server(args: &VpnArgs, options: &TunOptions) -> Result<()> {
     args.client.refuse("--role client")?;
-    let signals = Signals::block()?;
     let recording = args.tun.pcap.begin()?;
+    let signals = Signals::block()?;
     let net = args.server.listen()?.recorded(recording)?;
     let (tun, interface, _forwarding) = args.server.open_tun(options, net.path().mtu())?;
     carry(args, tun, interface, net, signals)

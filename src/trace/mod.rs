@@ -43,6 +43,9 @@ const UNSEEN: Duration = Duration::from_millis(1500);
 /// How long frames may take from the wire to the capture, once the reply is there.
 const LATE: Duration = Duration::from_millis(20);
 
+/// How many frames of one host are taken before the others have their turn.
+const TURN: usize = 256;
+
 /// How many frames are kept, and how many bytes of them: other traffic of the lab must not fill the memory.
 const MOST_FRAMES: usize = 200_000;
 const MOST_BYTES: usize = 256 << 20;
@@ -234,8 +237,11 @@ fn create(path: &Path) -> Result<File> {
 }
 
 /// What came of the echo.
+#[derive(Default)]
 struct Seen {
     frames: Vec<(usize, Frame)>,
+    /// How many bytes the frames have in all.
+    bytes: usize,
     sightings: Vec<Sighting>,
     /// How long the reply took.
     answered: Option<Duration>,
@@ -245,6 +251,20 @@ struct Seen {
     lost: u32,
 }
 
+impl Seen {
+    /// Keeps a frame of a host, if there is room or the echo is in it; returns whether it is.
+    fn keep(&mut self, host: usize, frame: Frame, mark: Mark) -> bool {
+        let is_traced = frame.packet().is_some_and(|packet| sighting::find(packet, mark).is_some());
+        if is_traced || (self.frames.len() < MOST_FRAMES && self.bytes < MOST_BYTES) {
+            self.bytes += frame.bytes.len();
+            self.frames.push((host, frame));
+        } else {
+            self.lost += 1;
+        }
+        is_traced
+    }
+}
+
 /// Sends the request, and captures at every host until the reply is there, or nobody need wait for it any more.
 fn capture(lab: &Lab, from: usize, to: Ipv4Addr, length: usize) -> Result<Seen> {
     let number = SystemTime::UNIX_EPOCH.elapsed().unwrap_or_default().as_nanos() as u64;
@@ -252,45 +272,36 @@ fn capture(lab: &Lab, from: usize, to: Ipv4Addr, length: usize) -> Result<Seen> 
     let open = |network| namespace::inside(network, Capture::open);
     let mut captures = lab.networks.hosts.iter().map(open).collect::<Result<Vec<_>>>()?;
     let socket = namespace::inside(&lab.networks.hosts[from], || EchoSocket::open(mark))?;
-    let mut seen = Seen { frames: Vec::new(), sightings: Vec::new(), answered: None, refused: None, lost: 0 };
+    let mut seen = Seen::default();
 
     let started = Instant::now();
     let mut deadline = started + UNSEEN;
     match socket.send(to, length) {
         Ok(()) => {}
-        Err(errno @ (Errno::EPERM | Errno::EACCES | Errno::EINVAL | Errno::EMSGSIZE)) => {
-            seen.refused = Some(errno as i32);
-            deadline = started + LATE;
-        }
-        Err(errno @ (Errno::ENETUNREACH | Errno::EHOSTUNREACH | Errno::ENETDOWN | Errno::ENOBUFS)) => {
+        Err(
+            errno @ (Errno::EPERM
+            | Errno::EACCES
+            | Errno::EINVAL
+            | Errno::EMSGSIZE
+            | Errno::ENETUNREACH
+            | Errno::EHOSTUNREACH
+            | Errno::ENETDOWN
+            | Errno::ENOBUFS),
+        ) => {
             seen.refused = Some(errno as i32);
             deadline = started + LATE;
         }
         Err(errno) => return Err(Error::failed(format!("cannot send an echo request to {to}")).because(errno)),
     }
-    let mut bytes = 0;
     loop {
-        let left = deadline.saturating_duration_since(Instant::now());
-        let mut awaited: Vec<_> = captures.iter().map(|it| PollFd::new(it.as_fd(), PollFlags::POLLIN)).collect();
-        awaited.push(PollFd::new(socket.as_fd(), PollFlags::POLLIN));
-        let timeout = PollTimeout::try_from(left.as_millis() + 1).unwrap_or(PollTimeout::MAX);
-        match poll(&mut awaited, timeout) {
-            Ok(_) | Err(Errno::EINTR) => {}
-            Err(errno) => return Err(Error::failed("cannot wait for packets").because(errno)),
-        }
+        wait(&captures, &socket, deadline)?;
         for (host, capture) in captures.iter_mut().enumerate() {
-            while let Some(frame) = capture.take()? {
-                let is_traced = frame.packet().and_then(|packet| sighting::find(packet, mark));
-                let has_room = seen.frames.len() < MOST_FRAMES && bytes < MOST_BYTES;
-                if is_traced.is_none() && !has_room {
-                    seen.lost += 1;
-                    continue;
-                }
-                if is_traced.is_some() && seen.answered.is_none() {
+            // While others flood the lab there is always one more frame: the other hosts and the deadline have their turn.
+            for _ in 0..TURN {
+                let Some(frame) = capture.take()? else { break };
+                if seen.keep(host, frame, mark) && seen.answered.is_none() {
                     deadline = (started + PATIENCE).min(Instant::now() + UNSEEN);
                 }
-                bytes += frame.bytes.len();
-                seen.frames.push((host, frame));
             }
         }
         if seen.answered.is_none() && socket.answered().context(|| "cannot wait for the reply".into())? {
@@ -301,10 +312,29 @@ fn capture(lab: &Lab, from: usize, to: Ipv4Addr, length: usize) -> Result<Seen> 
             break;
         }
     }
+    // What has passed by now may still wait in the sockets.
+    let end = SystemTime::UNIX_EPOCH.elapsed().unwrap_or_default();
+    for (host, capture) in captures.iter_mut().enumerate() {
+        while let Some(frame) = capture.take()?.filter(|frame| frame.at <= end) {
+            seen.keep(host, frame, mark);
+        }
+    }
     seen.lost += captures.iter().map(Capture::lost).sum::<u32>();
     seen.frames.sort_by_key(|(_, frame)| frame.at);
     seen.sightings = sightings(&seen.frames, mark);
     Ok(seen)
+}
+
+/// Sleeps until a frame or an answer waits, or the deadline is there.
+fn wait(captures: &[Capture], socket: &EchoSocket, deadline: Instant) -> Result<()> {
+    let left = deadline.saturating_duration_since(Instant::now());
+    let mut awaited: Vec<_> = captures.iter().map(|it| PollFd::new(it.as_fd(), PollFlags::POLLIN)).collect();
+    awaited.push(PollFd::new(socket.as_fd(), PollFlags::POLLIN));
+    let timeout = PollTimeout::try_from(left.as_millis() + 1).unwrap_or(PollTimeout::MAX);
+    match poll(&mut awaited, timeout) {
+        Ok(_) | Err(Errno::EINTR) => Ok(()),
+        Err(errno) => Err(Error::failed("cannot wait for packets").because(errno)),
+    }
 }
 
 /// Where the echo is in what was captured.

@@ -117,8 +117,13 @@ pub enum What {
 /// Finds the echo with this mark in an IP packet.
 pub fn find(packet: &[u8], mark: Mark) -> Option<What> {
     let ip = V4::parse(packet)?;
+    let protocol = ip.fields.get_next_level_protocol();
+    // Looking for the mark takes its time, and most of what others send is TCP.
+    if ![IpNextHeaderProtocols::Icmp, IpNextHeaderProtocols::Udp].contains(&protocol) {
+        return None;
+    }
     let place = mark.place(ip.payload)?;
-    match ip.fields.get_next_level_protocol() {
+    match protocol {
         IpNextHeaderProtocols::Icmp => {
             let icmp = IcmpPacket::new(ip.payload)?;
             match leg(icmp.get_icmp_type()) {
