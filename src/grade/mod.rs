@@ -182,7 +182,7 @@ fn grade_one(args: &GradeArgs, submission: &Submission) -> Result<Grade> {
     for line in BufReader::new(worker.stdout.take().ok_or_else(|| Error::failed(failed()))?).lines() {
         match serde_json::from_str(&line.context(failed)?).context(failed)? {
             Told::Check(check) => progress(&submission.name, &check),
-            Told::Grade(it) => grade = Some(it),
+            Told::Grade(it) => grade = Some(*it),
             Told::Lacks(what) => lacks = Some(what),
         }
     }

@@ -50,9 +50,9 @@ pub struct Job {
 #[serde(rename_all = "kebab-case")]
 pub enum Told {
     /// A check has come to its end.
-    Check(Check),
+    Check(Box<Check>),
     /// All have.
-    Grade(Grade),
+    Grade(Box<Grade>),
     /// The machine lacks something.
     Lacks(String),
 }
@@ -74,7 +74,7 @@ pub fn run() -> Result<u8> {
             prctl::set_pdeathsig(Signal::SIGKILL).context(|| "cannot tie the grader to its parent".into())?;
             let done = furnish(&job, own).and_then(|sandbox| super::checks::run(&job, &sandbox, &tell));
             match done {
-                Ok(grade) => tell(&Told::Grade(grade)),
+                Ok(grade) => tell(&Told::Grade(Box::new(grade))),
                 Err(error) => tell(&Told::Lacks(error.to_string())),
             }
             Ok(0)

@@ -163,7 +163,7 @@ impl Judge<'_> {
     }
 
     fn record(&mut self, check: Check) {
-        (self.tell)(&Told::Check(check.clone()));
+        (self.tell)(&Told::Check(Box::new(check.clone())));
         self.checks.push(check);
     }
 
