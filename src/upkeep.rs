@@ -57,7 +57,8 @@ impl Upkeep {
             if arrived.contains(Signal::SIGIO) {
                 interface.restore()?;
             }
-            // The change may be one of the interface that the tunnel's datagrams leave through.
+            // Once a second while packets come, and after a change: it may be one of the interface that the tunnel's datagrams
+            // leave through.
             interface.adjust();
         }
         Ok(ControlFlow::Continue(()))

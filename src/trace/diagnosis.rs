@@ -116,6 +116,11 @@ impl Scene<'_> {
         &self.frames[sighting.frame].1
     }
 
+    /// The length of the IP packet at a sighting, without a link-layer header.
+    fn length(&self, sighting: &Sighting) -> usize {
+        self.frame(sighting).packet().map_or(0, <[u8]>::len)
+    }
+
     fn name(&self, host: usize) -> &str {
         &self.topology.hosts[host].name
     }
@@ -140,11 +145,13 @@ impl Scene<'_> {
     }
 
     /// Whether a host should send a packet for this address through the tunnel that begins or ends there.
-    fn belongs_into_the_tunnel(&self, host: usize, destination: Ipv4Addr) -> bool {
+    fn belongs_into_the_tunnel(&self, host: usize, address: Ipv4Addr) -> bool {
         let tunnel = &self.topology.tunnel;
-        let destination = IpAddr::V4(destination);
+        let destination = IpAddr::V4(address);
         let inside = tunnel.client_address.contains(&destination);
         match self.name(host) {
+            // Its own addresses are reached without leaving the host.
+            _ if self.owns(host, address) => false,
             name if name == tunnel.client => inside || tunnel.routes.iter().any(|net| net.contains(&destination)),
             name if name == tunnel.server => inside,
             _ => false,
@@ -430,10 +437,15 @@ impl Scene<'_> {
         });
         let host = sender.map_or(last.host, |sender| sender.host);
         let tunnel = &self.topology.tunnel;
-        let goes_to = self.owner(*datagram.to.ip());
+        // Its own addresses come first: every host has 127.0.0.1.
+        let is_own = self.owns(host, *datagram.to.ip());
+        let goes_to = if is_own { Some(host) } else { self.owner(*datagram.to.ip()) };
         let is_an_end = |host: usize| [&tunnel.client, &tunnel.server].iter().any(|end| **end == self.name(host));
         if last.leg == Leg::Request {
             let fact = match goes_to {
+                Some(_) if is_own => {
+                    format!("{} sends it to {}, which is {0} itself", self.name(host), datagram.to.ip())
+                }
                 Some(host) if is_an_end(host) => return None,
                 Some(other) => format!("{} is {}, where no end of the tunnel is", datagram.to.ip(), self.name(other)),
                 None => format!("no host of the lab has the address {}", datagram.to.ip()),
@@ -451,7 +463,7 @@ impl Scene<'_> {
     fn onto_the_wire(&self, last: &Sighting, destination: Ipv4Addr) -> Result<Verdict> {
         let said = self.quotes(last.leg);
         match self.ask.route(last.host, destination)? {
-            Some(hop) => self.beyond(last.host, &hop, destination, self.frame(last).length, said),
+            Some(hop) => self.beyond(last.host, &hop, destination, self.length(last), said),
             None => Ok(self.unexplained(last)),
         }
     }
@@ -508,7 +520,9 @@ impl Scene<'_> {
             ));
         }
         let next = hop.via.unwrap_or(IpAddr::V4(destination));
-        let is_missing = self.after[host].neighbours.iter().any(|it| it.address == next && it.is_missing);
+        let is_on_its_wire = |link| hop.link.is_none_or(|ours| ours == link);
+        let mut neighbours = self.after[host].neighbours.iter().filter(|it| is_on_its_wire(it.link));
+        let is_missing = neighbours.any(|it| it.address == next && it.is_missing);
         is_missing.then(|| {
             let asked = format!("{} has asked its wire who has {next}, and nobody answers", self.name(host));
             self.verdict(Cause::NoNeighbour, host, [asked])
@@ -517,13 +531,13 @@ impl Scene<'_> {
 
     /// A datagram has come to the host that it is for, where a program should read it and write it to a TUN device.
     fn delivered(&self, last: &Sighting, datagram: &Datagram) -> Result<Verdict> {
-        if let Some(verdict) = self.wrong_peer(last, datagram) {
+        if let Some(verdict) = self.wrong_peer(last, datagram).or_else(|| self.connected_elsewhere(last, datagram)) {
             return Ok(verdict);
         }
         let (host, name) = (last.host, self.name(last.host));
         let (before, after) = (&self.before[host], &self.after[host]);
-        let sockets: Vec<&UdpSocket> = after.sockets_for(datagram.to).collect();
-        let Some(socket) = sockets.first() else {
+        let sockets: Vec<&UdpSocket> = after.sockets_for(datagram.from, datagram.to).collect();
+        let Some(socket) = sockets.iter().max_by_key(|socket| socket.waiting) else {
             let others: Vec<_> = after.sockets.iter().map(|socket| socket.local.to_string()).collect();
             let others = (!others.is_empty()).then(|| format!("{name} listens on {} alone", others.join(", ")));
             let fact = format!("no socket of {name} is bound to port {}", datagram.to.port());
@@ -573,6 +587,26 @@ impl Scene<'_> {
         Ok(self.verdict(Cause::NotWritten, host, [read, nothing].into_iter().chain(refused)))
     }
 
+    /// The sockets at the datagram's destination take datagrams from other ends alone, since they are connected.
+    fn connected_elsewhere(&self, last: &Sighting, datagram: &Datagram) -> Option<Verdict> {
+        let (state, name) = (&self.after[last.host], self.name(last.host));
+        let peers: Vec<_> =
+            state.sockets.iter().filter(|socket| socket.is_at(datagram.to)).map(|socket| socket.peer).collect();
+        if peers.is_empty() || peers.iter().any(|peer| peer.is_none_or(|peer| peer == datagram.from)) {
+            return None;
+        }
+        let peers: Vec<_> = peers.iter().flatten().map(ToString::to_string).collect();
+        let port = datagram.to.port();
+        let facts = [
+            format!(
+                "the socket for port {port} of {name} is connected, and takes datagrams from {} alone",
+                peers.join(", ")
+            ),
+            format!("this one comes from {}", datagram.from),
+        ];
+        Some(self.verdict(Cause::NobodyListens, last.host, facts.into_iter().chain(self.quotes(last.leg))))
+    }
+
     /// A packet that was written to a TUN device after the datagram was read, and was in no datagram.
     fn written_instead(&self, last: &Sighting, tun: &str) -> Option<(Vec<u8>, Difference)> {
         let What::Inside(datagram, _) = &last.what else { return None };
@@ -597,13 +631,13 @@ impl Scene<'_> {
         if fragment || echo.fragment {
             return None;
         }
-        // A router changes the TTL and the checksum over it.
+        // A router changes the TTL and the checksum over it; one that translates addresses (NAT) changes those.
         let masked = |bytes: &[u8]| {
             let mut bytes = bytes.to_vec();
             bytes
                 .iter_mut()
                 .enumerate()
-                .filter(|(place, _)| [8, 10, 11].contains(place))
+                .filter(|(place, _)| *place == 8 || (10..20).contains(place))
                 .for_each(|(_, byte)| *byte = 0);
             bytes
         };
@@ -638,15 +672,8 @@ impl Scene<'_> {
         let (host, name) = (last.host, self.name(last.host));
         let state = &self.after[host];
         let interface = self.frame(last).interface.as_str();
-        if let Some(own) = state.owner(source) {
-            let others = (0..self.after.len()).filter(|other| *other != host).find_map(|other| {
-                self.after[other].owner(source).map(|link| format!("{link} of {}", self.name(other)))
-            });
-            let both = match others {
-                Some(other) => format!("{source} is the address of {other} and of {own} of {name}"),
-                None => format!("the packet's source {source} is the address of {own} of {name} itself"),
-            };
-            return Ok(self.verdict(Cause::SameAddress, host, [both]));
+        if let Some(verdict) = self.same_address(last, source) {
+            return Ok(verdict);
         }
         let forward = format!("net.ipv4.conf.{interface}.forwarding");
         if self.ask.setting(host, &forward)?.as_deref() == Some("0") {
@@ -669,7 +696,7 @@ impl Scene<'_> {
                         return self.why_not_into_the_tunnel(host, destination);
                     }
                 }
-                self.beyond(host, &hop, destination, self.frame(last).length, self.quotes(last.leg))
+                self.beyond(host, &hop, destination, self.length(last), self.quotes(last.leg))
             }
             Err(error) => {
                 let fact = format!("the kernel of {name} does not forward it: {error}");
@@ -677,6 +704,20 @@ impl Scene<'_> {
                 Ok(self.verdict(Cause::Refused, host, facts))
             }
         }
+    }
+
+    /// The kernel drops what comes from outside with one of its own addresses as its source (ip-sysctl.rst, accept_local).
+    fn same_address(&self, last: &Sighting, source: Ipv4Addr) -> Option<Verdict> {
+        let (host, name) = (last.host, self.name(last.host));
+        let own = self.after[host].owner(source).filter(|_| self.frame(last).interface != "lo")?;
+        let others = (0..self.after.len())
+            .filter(|other| *other != host)
+            .find_map(|other| self.after[other].owner(source).map(|link| format!("{link} of {}", self.name(other))));
+        let both = match others {
+            Some(other) => format!("{source} is the address of {other} and of {own} of {name}"),
+            None => format!("the packet's source {source} is the address of {own} of {name} itself"),
+        };
+        Some(self.verdict(Cause::SameAddress, host, [both]))
     }
 
     /// Whether the reverse-path filter of a host drops a packet that comes in there (ip-sysctl.rst, rp_filter): strict, it
@@ -723,6 +764,9 @@ impl Scene<'_> {
     /// It has come to the host that it is for.
     fn arrived(&self, last: &Sighting, echo: &Echo) -> Result<Verdict> {
         let (host, name) = (last.host, self.name(last.host));
+        if let Some(verdict) = self.same_address(last, echo.source) {
+            return Ok(verdict);
+        }
         if let Some(verdict) = self.filtered(last, echo.source, echo.destination)? {
             return Ok(verdict);
         }

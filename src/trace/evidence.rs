@@ -47,13 +47,20 @@ pub struct UdpSocket {
     pub waiting: u64,
     /// How many datagrams it had no room for.
     pub lost: u64,
+    /// The only address and port that it takes datagrams from, where it is connected (udp(7)).
+    pub peer: Option<SocketAddrV4>,
     inode: u64,
 }
 
 impl UdpSocket {
-    /// Whether a datagram for this address and port is for this socket.
-    pub fn takes(&self, to: SocketAddrV4) -> bool {
+    /// Whether it is bound to this address and port.
+    pub fn is_at(&self, to: SocketAddrV4) -> bool {
         self.local.port() == to.port() && (self.local.ip().is_unspecified() || self.local.ip() == to.ip())
+    }
+
+    /// Whether a datagram between these addresses and ports is for this socket.
+    pub fn takes(&self, from: SocketAddrV4, to: SocketAddrV4) -> bool {
+        self.is_at(to) && self.peer.is_none_or(|peer| peer == from)
     }
 }
 
@@ -126,9 +133,9 @@ impl State {
         self.holders.iter().filter(move |holder| holder.tuns.iter().any(|tun| tun == name))
     }
 
-    /// The sockets that a datagram for this address and port could be for.
-    pub fn sockets_for(&self, to: SocketAddrV4) -> impl Iterator<Item = &UdpSocket> {
-        self.sockets.iter().filter(move |socket| socket.takes(to))
+    /// The sockets that a datagram between these addresses and ports could be for.
+    pub fn sockets_for(&self, from: SocketAddrV4, to: SocketAddrV4) -> impl Iterator<Item = &UdpSocket> {
+        self.sockets.iter().filter(move |socket| socket.takes(from, to))
     }
 
     /// The same socket as another state's.
@@ -266,8 +273,20 @@ fn udp_sockets(file: &str) -> Result<Vec<UdpSocket>> {
 /// A line of /proc/net/udp or udp6: number, local address, remote address, state, queues, ..., inode is the tenth.
 fn udp_socket(line: &str) -> Option<UdpSocket> {
     let fields: Vec<&str> = line.split_whitespace().collect();
-    let (address, port) = fields.get(1)?.split_once(':')?;
     let (_, waiting) = fields.get(4)?.split_once(':')?;
+    Some(UdpSocket {
+        local: address(fields.get(1)?)?,
+        waiting: u64::from_str_radix(waiting, 16).ok()?,
+        lost: fields.get(12)?.parse().ok()?,
+        // One that is not connected has port 0 here.
+        peer: address(fields.get(2)?).filter(|peer| peer.port() != 0),
+        inode: fields.get(9)?.parse().ok()?,
+    })
+}
+
+/// An address and its port as these files have them; `None` where it is none of IPv4.
+fn address(text: &str) -> Option<SocketAddrV4> {
+    let (address, port) = text.split_once(':')?;
     let address = match address.len() {
         // Each 32 bits are in the machine's order.
         8 => Ipv4Addr::from(u32::from_str_radix(address, 16).ok()?.to_ne_bytes()),
@@ -278,12 +297,7 @@ fn udp_socket(line: &str) -> Option<UdpSocket> {
         }
         _ => return None,
     };
-    Some(UdpSocket {
-        local: SocketAddrV4::new(address, u16::from_str_radix(port, 16).ok()?),
-        waiting: u64::from_str_radix(waiting, 16).ok()?,
-        lost: fields.get(12)?.parse().ok()?,
-        inode: fields.get(9)?.parse().ok()?,
-    })
+    Some(SocketAddrV4::new(address, u16::from_str_radix(port, 16).ok()?))
 }
 
 /// The counters of /proc/net/snmp or netstat: a line of names and a line of numbers for each protocol.
@@ -320,12 +334,18 @@ mod tests {
         let socket = udp_socket(v4).unwrap();
         assert_eq!(socket.local, "10.1.2.3:9090".parse().unwrap());
         assert_eq!((socket.waiting, socket.lost, socket.inode), (0x340, 5, 9731));
-        assert!(socket.takes("10.1.2.3:9090".parse().unwrap()));
-        assert!(!socket.takes("10.1.1.4:9090".parse().unwrap()));
-        assert!(!socket.takes("10.1.2.3:9091".parse().unwrap()));
+        let at = |text: &str| text.parse::<SocketAddrV4>().unwrap();
+        let client = at("10.1.2.2:40000");
+        assert!(socket.takes(client, at("10.1.2.3:9090")));
+        assert!(!socket.takes(client, at("10.1.1.4:9090")));
+        assert!(!socket.takes(client, at("10.1.2.3:9091")));
+        let connected = udp_socket(&v4.replace("00000000:0000 07", "0202010A:9C40 01")).unwrap();
+        assert_eq!(connected.peer, Some(client));
+        assert!(connected.takes(client, at("10.1.2.3:9090")));
+        assert!(connected.is_at(at("10.1.2.3:9090")) && !connected.takes(at("10.1.2.2:40001"), at("10.1.2.3:9090")));
         let v6 = " 1: 00000000000000000000000000000000:2382 00000000000000000000000000000000:0000 07 00000000:00000000 \
             00:00000000 00000000 0 0 12 2 0 0";
-        assert!(udp_socket(v6).unwrap().takes("10.1.1.4:9090".parse().unwrap()));
+        assert!(udp_socket(v6).unwrap().takes(client, at("10.1.1.4:9090")));
         assert_eq!(udp_socket("sl local_address"), None);
     }
 
