@@ -138,6 +138,13 @@ impl State {
         self.sockets.iter().filter(move |socket| socket.takes(from, to))
     }
 
+    /// Whether a socket is bound to this address and port, or to every address.
+    pub fn is_bound(&self, to: SocketAddrV4) -> bool {
+        let is_it =
+            |local: SocketAddrV4| local.port() == to.port() && (local.ip().is_unspecified() || local.ip() == to.ip());
+        self.sockets.iter().any(|socket| is_it(socket.local))
+    }
+
     /// The same socket as another state's.
     pub fn same(&self, socket: &UdpSocket) -> Option<&UdpSocket> {
         self.sockets.iter().find(|other| other.inode == socket.inode)
