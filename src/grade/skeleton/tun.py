@@ -33,8 +33,9 @@ def create_tun():
 
 def configure(name, address):
     """Gives the device an address, such as 10.1.3.1/24, and sets it up."""
-    # TODO: run the two `ip` commands of the handout, with os.system() or subprocess.run(). Without the second, the kernel
-    # sends nothing to the device; without the /24, it does not know which other addresses are reached through it.
+    # TODO: run the two `ip` commands of the handout, with os.system() or subprocess.run(). Without
+    # the second, the kernel sends nothing to the device; without the /24, it does not know which
+    # other addresses are reached through it.
 
 
 def main():
@@ -42,10 +43,11 @@ def main():
     configure(name, '10.1.3.1/24')
     while True:
         packet = os.read(tun, BUFFER)
-        # TODO: print from whom the packet is, and for whom: with scapy's IP(packet).summary(), or from the bytes themselves
-        # (the source is packet[12:16], the destination packet[16:20]; socket.inet_ntoa() makes text of four bytes).
-        # The first half of packet[0] is the IP version: the kernel sends some IPv6 packets of its own accord, and they look
-        # like nonsense when read as IPv4.
+        # TODO: print from whom the packet is, and for whom: with scapy's IP(packet).summary(), or
+        # from the bytes themselves (the source is packet[12:16], the destination packet[16:20];
+        # socket.inet_ntoa() makes text of four bytes). The first half of packet[0] is the IP
+        # version: the kernel sends some IPv6 packets of its own accord, and they look like nonsense
+        # when read as IPv4.
 
 
 if __name__ == '__main__':

@@ -18,12 +18,13 @@ def main():
     tun, name = create_tun()
     configure(name, '10.1.3.1/24')
     sock = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
-    # Which packets come here is decided by useru's routes. The one to 10.1.1.0/24 you set by hand in step 2, while this
-    # program runs; or here, each time it starts.
+    # Which packets come here is decided by useru's routes. The one to 10.1.1.0/24 you set by hand
+    # in step 2, while this program runs; or here, each time it starts.
     while True:
-        # TODO, step 2: read a packet from the TUN device, and send it to the server as it is. The call waits for the packet.
-        # TODO, step 4: packets come from two sides now, tun and sock. Wait for both at once with select.select(), and do what
-        # is to be done for each that is ready.
+        # TODO, step 2: read a packet from the TUN device, and send it to the server as it is. The
+        # call waits for the packet.
+        # TODO, step 4: packets come from two sides now, tun and sock. Wait for both at once with
+        # select.select(), and do what is to be done for each that is ready.
         raise SystemExit('tun_client.py: there is nothing here yet')
 
 

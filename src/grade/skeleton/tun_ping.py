@@ -10,15 +10,16 @@ from tun import BUFFER, configure, create_tun
 
 def is_echo_request(packet):
     """Whether these bytes are an IPv4 packet with an ICMP echo request in it."""
-    # TODO: what tells IPv4 from IPv6, ICMP from UDP, and a request from a reply? All else must stay unanswered, and must not
-    # end the program.
+    # TODO: what tells IPv4 from IPv6, ICMP from UDP, and a request from a reply? All else must stay
+    # unanswered, and must not end the program.
     return False
 
 
 def echo_reply(packet):
     """The reply to an echo request, as bytes."""
-    # TODO: whom is it from, and whom is it for? Which field makes a request a reply? What must stay as it was, so that ping
-    # knows its own request again? And which checksum is no longer right then?
+    # TODO: whom is it from, and whom is it for? Which field makes a request a reply? What must stay
+    # as it was, so that ping knows its own request again? And which checksum is no longer right
+    # then?
     return packet
 
 

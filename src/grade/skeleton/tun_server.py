@@ -12,8 +12,8 @@ from tun import configure, create_tun
 
 PORT = 9090
 
-# TODO: an address of the tunnel's network, 10.1.3.0/24, but not the client's: the kernel drops what comes from outside and says
-# that it is from the host itself.
+# TODO: an address of the tunnel's network, 10.1.3.0/24, but not the client's: the kernel drops what
+# comes from outside and says that it is from the host itself.
 ADDRESS = None
 
 
@@ -26,8 +26,9 @@ def main():
     sock.bind(('0.0.0.0', PORT))
     while True:
         # TODO, step 3: receive a datagram, and write the packet in it to the TUN device.
-        # TODO, step 4: wait for sock and tun at once, as the client does. Where is the client, that is: which address and port
-        # does a packet go to? It may be another port tomorrow, and before the first datagram nobody knows.
+        # TODO, step 4: wait for sock and tun at once, as the client does. Where is the client, that
+        # is: which address and port does a packet go to? It may be another port tomorrow, and
+        # before the first datagram nobody knows.
         raise SystemExit('tun_server.py: there is nothing here yet')
 
 

@@ -14,8 +14,9 @@ def main():
     print('Start UDP server on port', PORT, flush=True)
     while True:
         data, (ip, port) = sock.recvfrom(BUFFER)
-        # TODO: print where the datagram comes from, address and port, and between which two addresses the packet inside of it
-        # is. The datagram's payload is the packet, from its first byte on.
+        # TODO: print where the datagram comes from, address and port, and between which two
+        # addresses the packet inside of it is. The datagram's payload is the packet, from its first
+        # byte on.
 
 
 if __name__ == '__main__':
