@@ -59,7 +59,7 @@ fn index(grades: &[Grade]) -> String {
     let steps: BTreeMap<u8, ()> = grades.iter().flat_map(|grade| &grade.steps).map(|step| (step.step, ())).collect();
     let passed = grades.iter().filter(|grade| grade.passed && grade.error.is_none()).count();
     let columns: String =
-        steps.keys().map(|step| format!("<th scope=\"col\" class=\"number\">Step {step}</th>")).collect();
+        steps.keys().map(|step| format!("<th scope=\"col\" class=\"number step\">Step {step}</th>")).collect();
     let mut html = format!(
         "<header class=\"index\">\n<h1>Grades</h1>\n<p class=\"soft\">{} submissions, {passed} passed</p>\n\
          <div class=\"scroll\"><table>\n<thead><tr><th scope=\"col\">Submission</th>{columns}\
@@ -70,13 +70,13 @@ fn index(grades: &[Grade]) -> String {
         html += &format!("<tr><th scope=\"row\"><a href=\"#g{place}\">{}</a></th>", named(grade));
         for number in steps.keys() {
             let step = grade.steps.iter().find(|step| step.step == *number);
-            html += &step.map_or("<td class=\"number\">\u{2013}</td>".into(), |step| {
+            html += &step.map_or("<td class=\"number step\">\u{2013}</td>".into(), |step| {
                 let (reached, possible) = points_of(step);
                 let status = status_of(step);
                 let (class, symbol) = (class(status), symbol(status));
                 let points = format!("{}/{}", points(reached), points(possible));
                 format!(
-                    "<td class=\"number {class}\">{points} {symbol}<span class=\"unseen\"> {}</span></td>",
+                    "<td class=\"number step {class}\">{points} {symbol}<span class=\"unseen\"> {}</span></td>",
                     word(status)
                 )
             });
@@ -290,7 +290,7 @@ impl Article<'_> {
                 false => format!("<details><summary>{title}</summary>{more}</details>"),
             };
             format!(
-                "<tr id=\"{anchor}\"><td class=\"mark pass\">{number}</td><td>{title}</td><td class=\"number\">{}</td>\
+                "<tr id=\"{anchor}\"><td class=\"mark pass\">{number}</td><th scope=\"row\">{title}</th><td class=\"number\">{}</td>\
                  <td class=\"number time\">{:.1} s</td></tr>\n",
                 points_said(check),
                 check.seconds
@@ -477,11 +477,12 @@ fn symbol(status: Status) -> &'static str {
 /// A failure in a line.
 fn in_short(check: &Check) -> String {
     match &check.cause {
-        Some(cause) => one_line(&format!("{}: {} ({})", check.title, cause.title, cause.host)),
-        None => one_line(&check.title),
+        Some(cause) => short(&format!("{}: {} ({})", check.title, cause.title, cause.host)),
+        None => short(&check.title),
     }
 }
 
+/// The start of a text, as far as it fits a line or two.
 fn short(text: &str) -> String {
     let text = one_line(text);
     match text.chars().count() > 120 {
@@ -490,8 +491,9 @@ fn short(text: &str) -> String {
     }
 }
 
+/// What a submission is called.
 fn named(grade: &Grade) -> String {
-    let name = escaped(&one_line(&grade.submission));
+    let name = escaped(&short(&grade.submission));
     if name.is_empty() { "(without a name)".into() } else { name }
 }
 

@@ -1,7 +1,5 @@
 //! JUnit's XML, for CI servers: a `testsuite` for each step, a `testcase` for each check.
 
-use std::fmt::Write;
-
 use super::{account, one_line, points, reason_of, shown};
 use crate::grade::model::{Check, Grade, Status, StepGrade};
 
@@ -35,8 +33,8 @@ pub fn document(grades: &[Grade]) -> String {
 fn ungraded_suite(xml: &mut String, grade: &Grade, error: &str) {
     let (name, seconds) = (attribute(&grade.submission), grade.seconds);
     open_suite(xml, &grade.submission, "the submission", [1, 0, 1, 0], seconds);
-    put(xml, format_args!("    <testcase classname=\"{name}\" name=\"can be graded\" time=\"{seconds:.3}\">\n"));
-    put(xml, format_args!("      <error message=\"{}\">{}</error>\n", attribute(error), text(error)));
+    *xml += &format!("    <testcase classname=\"{name}\" name=\"can be graded\" time=\"{seconds:.3}\">\n");
+    *xml += &format!("      <error message=\"{}\">{}</error>\n", attribute(error), text(error));
     xml.push_str("    </testcase>\n  </testsuite>\n");
 }
 
@@ -56,19 +54,16 @@ fn suite(xml: &mut String, grade: &Grade, step: &StepGrade) {
 fn open_suite(xml: &mut String, submission: &str, name: &str, counts: [usize; 4], seconds: f64) {
     let [tests, failures, errors, skipped] = counts;
     let (name, package) = (attribute(name), attribute(submission));
-    put(
-        xml,
-        format_args!(
-            "  <testsuite name=\"{name}\" package=\"{package}\" tests=\"{tests}\" failures=\"{failures}\" \
+    *xml += &format!(
+        "  <testsuite name=\"{name}\" package=\"{package}\" tests=\"{tests}\" failures=\"{failures}\" \
              errors=\"{errors}\" skipped=\"{skipped}\" time=\"{seconds:.3}\">\n"
-        ),
     );
 }
 
 fn case(xml: &mut String, class: &str, check: &Check) {
     let name = attribute(&format!("{}: {}", check.id, check.title));
     let seconds = check.seconds;
-    put(xml, format_args!("    <testcase classname=\"{class}\" name=\"{name}\" time=\"{seconds:.3}\""));
+    *xml += &format!("    <testcase classname=\"{class}\" name=\"{name}\" time=\"{seconds:.3}\"");
     if check.status == Status::Pass && check.transcripts.is_empty() {
         xml.push_str("/>\n");
         return;
@@ -79,13 +74,13 @@ fn case(xml: &mut String, class: &str, check: &Check) {
         Status::Pass => {}
         Status::Fail => {
             let message = attribute(&message(check));
-            put(xml, format_args!("      <failure message=\"{message}\" type=\"failed\">{told}</failure>\n"));
+            *xml += &format!("      <failure message=\"{message}\" type=\"failed\">{told}</failure>\n");
         }
         Status::Error => {
             let message = attribute(&reason_of(check));
-            put(xml, format_args!("      <error message=\"{message}\" type=\"grader\">{told}</error>\n"));
+            *xml += &format!("      <error message=\"{message}\" type=\"grader\">{told}</error>\n");
         }
-        Status::NotRun => put(xml, format_args!("      <skipped message=\"{}\"/>\n", attribute(&reason_of(check)))),
+        Status::NotRun => *xml += &format!("      <skipped message=\"{}\"/>\n", attribute(&reason_of(check))),
     }
     let mut printed = String::new();
     for it in &check.transcripts {
@@ -93,7 +88,7 @@ fn case(xml: &mut String, class: &str, check: &Check) {
         printed += &format!("{}$ {} ({}{cut})\n{}\n", it.host, it.command, it.end, it.output);
     }
     if !printed.is_empty() {
-        put(xml, format_args!("      <system-out>{}</system-out>\n", text(&printed)));
+        *xml += &format!("      <system-out>{}</system-out>\n", text(&printed));
     }
     xml.push_str("    </testcase>\n");
 }
@@ -116,11 +111,6 @@ fn told(check: &Check) -> String {
         }
     }
     told
-}
-
-/// Adds to a string, which cannot fail.
-fn put(xml: &mut String, text: std::fmt::Arguments<'_>) {
-    let _ = xml.write_fmt(text);
 }
 
 /// A text between tags: no markup, and no character that XML 1.0 forbids (`shown` leaves none).

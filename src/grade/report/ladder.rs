@@ -5,11 +5,11 @@ use super::{one_line, wrap};
 use crate::grade::model::{Ladder, Ladders, Rung};
 
 /// Where the first lane is: to the left of it the milliseconds, and an interface's name.
-const FIRST_LANE: usize = 92;
+const FIRST_LANE: usize = 108;
 /// From lane to lane.
-const PITCH: usize = 88;
+const PITCH: usize = 78;
 /// From the last lane to the texts, with an interface's name between them.
-const TO_TEXT: usize = 50;
+const TO_TEXT: usize = 64;
 /// How many characters of a text are in a line of it.
 const TEXT_CHARACTERS: usize = 30;
 /// The width of a character of the texts: 11 pixels high, and the widest of monospaced fonts.
@@ -37,8 +37,10 @@ pub fn figures(ladders: &Ladders) -> String {
     let seen_says = match (seen.rows.last(), seen.rows.get(common)) {
         (None, _) => "it was seen nowhere".into(),
         (Some(_), _) if arrived => format!("{} places, all as they should be", seen.rows.len()),
-        (Some(last), None) => format!("it ends at {}", place(last)),
-        (Some(_), Some(other)) => format!("it goes another way at {}", place(other)),
+        (Some(last), _) if common == seen.rows.len() || expected.rows.is_empty() => {
+            format!("it ends at {}", place(last))
+        }
+        (Some(last), other) => format!("it goes another way at {}", place(other.unwrap_or(last))),
     };
     let expected_says = match expected.rows.get(common) {
         Some(next) => format!("next would have been {}", place(next)),
@@ -52,7 +54,10 @@ pub fn figures(ladders: &Ladders) -> String {
         )
     };
     let seen = figure("The packet\u{2019}s way", &seen_says, seen, Kind::Seen);
-    let expected = figure("As it should be", &expected_says, expected, Kind::Expected);
+    let expected = match expected.rows.is_empty() {
+        true => String::new(),
+        false => figure("As it should be", &expected_says, expected, Kind::Expected),
+    };
     format!("<div class=\"ladders\">\n{seen}{expected}</div>\n")
 }
 
@@ -117,7 +122,7 @@ fn draw(ladder: &Ladder, kind: Kind, hosts: &[&str], heights: &[usize], common: 
         svg += &format!(
             "<line class=\"lane\" x1=\"{x}\" y1=\"26\" x2=\"{x}\" y2=\"{}\"/><text class=\"host\" x=\"{x}\" y=\"16\">{}</text>\n",
             height - 6,
-            escaped(&short(host, 12))
+            escaped(&short(host, 10))
         );
     }
     for row in 1..rows.len() {
@@ -134,14 +139,14 @@ fn draw(ladder: &Ladder, kind: Kind, hosts: &[&str], heights: &[usize], common: 
         // On the side where no line comes or goes.
         let near = if rung.incoming { row.checked_sub(1) } else { Some(row + 1) };
         let other = near.and_then(|near| rows.get(near)).map_or(x, |rung| lane(&rung.host));
-        let (label, anchor) = if other > x { (x - 9, "end") } else { (x + 9, "start") };
+        let (label, anchor) = if other > x { (x - 11, "end") } else { (x + 11, "start") };
         svg += &format!(
             "<text class=\"interface\" x=\"{label}\" y=\"{}\" text-anchor=\"{anchor}\">{}</text>",
             y + 4,
             escaped(&short(&rung.interface, 8))
         );
         if let Some(milliseconds) = rung.milliseconds {
-            svg += &format!("<text class=\"time\" x=\"40\" y=\"{}\">{milliseconds:.3}</text>", y + 4);
+            svg += &format!("<text class=\"time\" x=\"42\" y=\"{}\">{milliseconds:.3}</text>", y + 4);
         }
         for (line, text) in lines(rung).iter().enumerate() {
             let y = y + 4 + line * LINE;
@@ -230,6 +235,7 @@ mod tests {
         ladders.expected.rows.clear();
         ladders.expected.hosts.clear();
         ladders.seen.hosts.clear();
-        assert!(figures(&ladders).contains("0 places"));
+        let html = figures(&ladders);
+        assert!(html.contains("it was seen nowhere") && html.matches("<figure>").count() == 1, "{html}");
     }
 }

@@ -209,7 +209,8 @@ mod tests {
     #[test]
     fn a_failure_tells_all_that_is_known() {
         let text = single(&samples::broken(), false);
-        let lines = "  FAILED   The server's host passes packets on to userv                           0.5/2
+        let lines = "\
+  FAILED   The server's host passes packets on to userv                    0.5/2
            done      tun_server.py was started on server, tun_client.py on useru
                      the route 10.1.1.0/24 dev tun0 was set on useru
                      ping userv, one packet of 84 bytes: userv's eth0 was
@@ -218,10 +219,10 @@ mod tests {
            observed  nothing on userv's eth0 within 2 s
            cause     server: the host does not forward packets (no-forwarding,
                      of step 3)
-                     - net.ipv4.ip_forward is 0 on server, and the packet is not
-                       for server
-                     - the packet was seen last as it came into server's kernel
-                       at tun0
+                     - net.ipv4.ip_forward is 0 on server, and the packet is
+                       not for server
+                     - the packet was seen last as it came into server's
+                       kernel at tun0
            hint      sysctl -w net.ipv4.ip_forward=1 on that host
 ";
         assert!(text.contains(lines), "{text}");
@@ -244,7 +245,7 @@ mod tests {
         for grade in samples::all() {
             let plain = single(&grade, false);
             assert!(plain.chars().all(|c| c == '\n' || !c.is_control()), "{plain:?}");
-            let mut coloured = single(&grade, true) + &several(&[grade.clone()], true);
+            let mut coloured = single(&grade, true) + &several(std::slice::from_ref(&grade), true);
             for code in ["\x1b[31m", "\x1b[32m", "\x1b[33m", "\x1b[0m"] {
                 coloured = coloured.replace(code, "");
             }
