@@ -1,4 +1,4 @@
-//! The page of `vpnlab grade` in a real browser: headless Chromium shows it, and says on its console what it objects to.
+//! The page of `vpnlab grade` in a real browser: headless Chromium shows it, and its console says what it objects to.
 
 use std::fs;
 use std::path::{Path, PathBuf};

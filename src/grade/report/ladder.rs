@@ -49,7 +49,7 @@ pub fn figures(ladders: &Ladders) -> String {
     let figure = |title: &str, says: &str, ladder: &Ladder, kind| {
         let drawing = draw(ladder, kind, &hosts, &heights(ladders), common, arrived);
         format!(
-            "<figure><figcaption><b>{title}</b>: {}</figcaption>\n<div class=\"scroll\">{drawing}</div></figure>\n",
+            "<figure><figcaption><b>{title}</b>: {}</figcaption>\n<div class='scroll'>{drawing}</div></figure>\n",
             escaped(&one_line(says))
         )
     };
@@ -58,7 +58,7 @@ pub fn figures(ladders: &Ladders) -> String {
         true => String::new(),
         false => figure("As it should be", &expected_says, expected, Kind::Expected),
     };
-    format!("<div class=\"ladders\">\n{seen}{expected}</div>\n")
+    format!("<div class='ladders'>\n{seen}{expected}</div>\n")
 }
 
 /// How many places of both are the same from the start.
@@ -113,21 +113,22 @@ fn draw(ladder: &Ladder, kind: Kind, hosts: &[&str], heights: &[usize], common: 
     let described: Vec<String> =
         rows.iter().map(|it| format!("{} {}", place(it), it.text).trim().to_string()).collect();
     let mut svg = format!(
-        "<svg class=\"ladder\" viewBox=\"0 0 {width} {height}\" width=\"{width}\" height=\"{height}\" role=\"img\" \
-         aria-label=\"{}\">\n",
+        "<svg class='ladder' viewBox='0 0 {width} {height}' width='{width}' height='{height}' role='img' \
+         aria-label='{}'>\n",
         escaped(&one_line(&described.join("; ")))
     );
     for host in hosts {
         let x = lane(host);
         svg += &format!(
-            "<line class=\"lane\" x1=\"{x}\" y1=\"26\" x2=\"{x}\" y2=\"{}\"/><text class=\"host\" x=\"{x}\" y=\"16\">{}</text>\n",
+            "<line class='lane' x1='{x}' y1='26' x2='{x}' y2='{}'/>\
+             <text class='host' x='{x}' y='16'>{}</text>\n",
             height - 6,
             escaped(&short(host, 10))
         );
     }
     for row in 1..rows.len() {
         let (from, to) = ((lane(&rows[row - 1].host), level(row - 1)), (lane(&rows[row].host), level(row)));
-        svg += &format!("<path class=\"way {}\" d=\"M{} {}L{} {}\"/>", class(row), from.0, from.1, to.0, to.1);
+        svg += &format!("<path class='way {}' d='M{} {}L{} {}'/>", class(row), from.0, from.1, to.0, to.1);
         if from.0 != to.0 {
             svg += &arrow(from, to, class(row));
         }
@@ -135,22 +136,22 @@ fn draw(ladder: &Ladder, kind: Kind, hosts: &[&str], heights: &[usize], common: 
     }
     for (row, rung) in rows.iter().enumerate() {
         let (x, y, class) = (lane(&rung.host), level(row), class(row));
-        svg += &format!("<circle class=\"place {class}\" cx=\"{x}\" cy=\"{y}\" r=\"4\"/>");
+        svg += &format!("<circle class='place {class}' cx='{x}' cy='{y}' r='4'/>");
         // On the side where no line comes or goes.
         let near = if rung.incoming { row.checked_sub(1) } else { Some(row + 1) };
         let other = near.and_then(|near| rows.get(near)).map_or(x, |rung| lane(&rung.host));
         let (label, anchor) = if other > x { (x - 11, "end") } else { (x + 11, "start") };
         svg += &format!(
-            "<text class=\"interface\" x=\"{label}\" y=\"{}\" text-anchor=\"{anchor}\">{}</text>",
+            "<text class='interface' x='{label}' y='{}' text-anchor='{anchor}'>{}</text>",
             y + 4,
             escaped(&short(&rung.interface, 8))
         );
         if let Some(milliseconds) = rung.milliseconds {
-            svg += &format!("<text class=\"time\" x=\"42\" y=\"{}\">{milliseconds:.3}</text>", y + 4);
+            svg += &format!("<text class='time' x='42' y='{}'>{milliseconds:.3}</text>", y + 4);
         }
         for (line, text) in lines(rung).iter().enumerate() {
             let y = y + 4 + line * LINE;
-            svg += &format!("<text class=\"what {class}\" x=\"{text_at}\" y=\"{y}\">{}</text>", escaped(text));
+            svg += &format!("<text class='what {class}' x='{text_at}' y='{y}'>{}</text>", escaped(text));
         }
         svg.push('\n');
     }
@@ -159,14 +160,13 @@ fn draw(ladder: &Ladder, kind: Kind, hosts: &[&str], heights: &[usize], common: 
         // Below all lines of the row's text.
         let below = HEAD + heights[..rows.len()].iter().sum::<usize>() + 14;
         if !is_seen || arrived {
-            svg += &format!("<text class=\"end good\" x=\"{text_at}\" y=\"{}\">arrived</text>", below + 4);
-            svg += &format!("<circle class=\"good\" cx=\"{x}\" cy=\"{y}\" r=\"7\"/>");
+            svg += &format!("<text class='end good' x='{text_at}' y='{}'>arrived</text>", below + 4);
+            svg += &format!("<circle class='good' cx='{x}' cy='{y}' r='7'/>");
         } else {
-            svg += &format!("<path class=\"way lost\" d=\"M{x} {}V{}\"/>", y + 4, below - 8);
+            svg += &format!("<path class='way lost' d='M{x} {}V{}'/>", y + 4, below - 8);
             let (left, right, top, bottom) = (x - 6, x + 6, below - 6, below + 6);
-            svg +=
-                &format!("<path class=\"cross\" d=\"M{left} {top}L{right} {bottom}M{right} {top}L{left} {bottom}\"/>");
-            svg += &format!("<text class=\"end bad\" x=\"{text_at}\" y=\"{}\">it ends here</text>", below + 4);
+            svg += &format!("<path class='cross' d='M{left} {top}L{right} {bottom}M{right} {top}L{left} {bottom}'/>");
+            svg += &format!("<text class='end bad' x='{text_at}' y='{}'>it ends here</text>", below + 4);
         }
     }
     svg + "\n</svg>"
@@ -180,7 +180,7 @@ fn arrow(from: (usize, usize), to: (usize, usize), class: &str) -> String {
     let at = |along: f64, aside: f64| {
         format!("{:.1} {:.1}", to.0 as f64 - dx * along - dy * aside, to.1 as f64 - dy * along + dx * aside)
     };
-    format!("<path class=\"arrow {class}\" d=\"M{}L{}L{}Z\"/>", at(5.0, 0.0), at(14.0, 4.5), at(14.0, -4.5))
+    format!("<path class='arrow {class}' d='M{}L{}L{}Z'/>", at(5.0, 0.0), at(14.0, 4.5), at(14.0, -4.5))
 }
 
 fn short(text: &str, most: usize) -> String {
@@ -206,7 +206,7 @@ mod tests {
         assert!(html.contains("it ends at server, into tun0"), "{html}");
         assert!(html.contains("next would have been server, out of eth1"), "{html}");
         assert_eq!(html.matches("it ends here").count(), 1);
-        assert_eq!(html.matches("class=\"place missing\"").count(), 2);
+        assert_eq!(html.matches("class='place missing'").count(), 2);
         // Both have the lane of the host that the packet never came to.
         assert_eq!(html.matches(">userv</text>").count(), 2);
     }

@@ -136,11 +136,12 @@ fn line(check: &Check, colour: bool) -> String {
     };
     let points = of(check.points, check.max_points);
     let points = if check.max_points == 0.0 { String::new() } else { points };
-    let titles = wrap(&one_line(&check.title), WIDTH - 11 - 2 - points.len());
+    let room = WIDTH.saturating_sub(11 + points.len());
+    let titles = wrap(&one_line(&check.title), room.saturating_sub(2).max(20));
     let mut text = String::new();
     for (index, title) in titles.iter().enumerate() {
         let (word, points) = if index == 0 { (word, points.as_str()) } else { ("", "") };
-        let room = WIDTH - 11 - points.len();
+        let room = if index == 0 { room } else { 0 };
         let padded = paint(colour, code, word) + &" ".repeat(9 - word.len());
         text += format!("  {padded}{title:<room$}{points}").trim_end();
         text.push('\n');
@@ -238,6 +239,15 @@ mod tests {
                 assert!(line.chars().count() <= WIDTH, "{} characters: {line}", line.chars().count());
             }
         }
+    }
+
+    #[test]
+    fn absurd_points_are_printed_too() {
+        let mut grade = samples::broken();
+        grade.steps[0].checks[0].max_points = 1e300;
+        grade.max_score = f64::NAN;
+        assert!(single(&grade, false).contains("/1000000"));
+        several(&[grade], false);
     }
 
     #[test]
