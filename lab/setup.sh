@@ -13,6 +13,7 @@ ping:iputils-ping
 traceroute:traceroute
 tcpdump:tcpdump
 tshark:tshark
+chromium:chromium
 sysctl:procps
 nsenter:util-linux
 script:bsdutils

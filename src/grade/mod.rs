@@ -18,6 +18,7 @@ use crate::output;
 pub mod checks;
 pub mod model;
 pub mod packets;
+pub mod report;
 pub mod sandbox;
 pub mod stage;
 pub mod submission;
