@@ -11,7 +11,7 @@ use ipnet::IpNet;
 use log::{Level, log};
 use netlink_packet_core::{NLM_F_CREATE, NLM_F_DUMP, NLM_F_EXCL};
 use netlink_packet_route::address::{AddressAttribute, AddressMessage};
-use netlink_packet_route::link::{InfoKind, LinkAttribute, LinkFlags, LinkInfo, LinkMessage};
+use netlink_packet_route::link::{InfoKind, LinkAttribute, LinkFlags, LinkInfo, LinkLayerType, LinkMessage};
 use netlink_packet_route::neighbour::{NeighbourAddress, NeighbourAttribute, NeighbourMessage, NeighbourState};
 use netlink_packet_route::route::{
     RouteAddress, RouteAttribute, RouteFlags, RouteMessage, RouteProtocol, RouteScope, RouteType,
@@ -46,8 +46,10 @@ pub struct Link {
     pub mtu: u32,
     /// What `ip link set alias` wrote on it.
     pub alias: Option<String>,
-    /// Whether it is a TUN or TAP device.
+    /// Whether it is a TUN device, which has IP packets.
     pub is_tun: bool,
+    /// Whether it is a TAP device, which has Ethernet frames.
+    pub is_tap: bool,
     /// Whether it could carry something: a wire's other end is up, a program holds a TUN device.
     pub has_carrier: bool,
     /// What has passed through it.
@@ -196,12 +198,16 @@ impl Net {
 
     /// The addresses of an interface, in the kernel's order.
     pub fn addresses(&self, link: &str) -> Result<Vec<IpNet>> {
-        let index = self.index(link)?;
+        self.addresses_at(self.index(link)?)
+    }
+
+    /// The addresses of the interface of this number; none, if it is gone.
+    pub fn addresses_at(&self, index: u32) -> Result<Vec<IpNet>> {
         let all = self.list(RouteNetlinkMessage::GetAddress(AddressMessage::default()), |told| match told {
             RouteNetlinkMessage::NewAddress(message) => Some(message),
             _ => None,
         });
-        let all = all.context(|| format!("cannot list the addresses of {link}"))?;
+        let all = all.context(|| "cannot list the addresses".into())?;
         let address = |message: &AddressMessage| {
             // IFA_LOCAL is the address itself where IFA_ADDRESS is the peer's; IPv6 has only the latter (rtnetlink(7)).
             let local = message.attributes.iter().find_map(|attribute| match attribute {
@@ -415,6 +421,7 @@ impl Link {
             mtu: 0,
             alias: None,
             is_tun: false,
+            is_tap: false,
             has_carrier: false,
             passed: Passed::default(),
         };
@@ -423,7 +430,11 @@ impl Link {
                 LinkAttribute::IfName(name) => link.name.clone_from(name),
                 LinkAttribute::Mtu(mtu) => link.mtu = *mtu,
                 LinkAttribute::IfAlias(alias) => link.alias = Some(alias.clone()),
-                LinkAttribute::LinkInfo(parts) => link.is_tun = parts.contains(&LinkInfo::Kind(InfoKind::Tun)),
+                // The kernel calls both kinds "tun".
+                LinkAttribute::LinkInfo(parts) if parts.contains(&LinkInfo::Kind(InfoKind::Tun)) => {
+                    link.is_tap = message.header.link_layer_type == LinkLayerType::Ether;
+                    link.is_tun = !link.is_tap;
+                }
                 LinkAttribute::Carrier(carrier) => link.has_carrier = *carrier != 0,
                 LinkAttribute::Stats64(counts) => {
                     link.passed = Passed {

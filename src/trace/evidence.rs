@@ -17,10 +17,11 @@ use crate::lab::{Lab, namespace, processes};
 use crate::net::{Entry, Hop, Link, Neighbour, Net};
 
 /// The counters of drops, each with what it counts (ip(7), Documentation/networking/snmp_counter.rst).
-const COUNTERS: [(&str, &str); 13] = [
+const COUNTERS: [(&str, &str); 14] = [
     ("IpInHdrErrors", "IP headers that were wrong, or whose TTL ran out"),
     ("IpInAddrErrors", "packets for an address that the host does not have, and does not forward to"),
     ("IpInDiscards", "packets dropped for want of room"),
+    ("IpOutDiscards", "packets that it would not send: a firewall, or no room"),
     ("IpOutNoRoutes", "packets for which there was no route"),
     ("IpFragFails", "packets too big for the way, and not to be fragmented"),
     ("IpReasmFails", "fragments that could not be put together"),
@@ -171,7 +172,8 @@ pub fn look(lab: &Lab) -> Result<Vec<State>> {
 
 fn look_at_this_host() -> Result<State> {
     let net = Net::open(Level::Debug)?;
-    let links = net.links()?.into_iter().map(|link| net.addresses(&link.name).map(|addresses| (link, addresses)));
+    // A TUN device may go with its program at any moment: by its name it would not be found any more.
+    let links = net.links()?.into_iter().map(|link| net.addresses_at(link.index).map(|addresses| (link, addresses)));
     let mut sockets = udp_sockets("udp")?;
     sockets.extend(udp_sockets("udp6").unwrap_or_default());
     let mut counters = counters("snmp")?;

@@ -47,6 +47,13 @@ const LATE: Duration = Duration::from_millis(20);
 const MOST_FRAMES: usize = 200_000;
 const MOST_BYTES: usize = 256 << 20;
 
+/// How many frames with the echo in them are kept. A packet that goes in circles ends before, by its TTL; but a tunnel that
+/// swallows its own datagrams has more of them each time.
+const MOST_TRACED: usize = 2000;
+
+/// How many frames are taken from one host before the next has its turn, and the clock is looked at.
+const AT_ONCE: usize = 500;
+
 /// `vpnlab trace`
 #[derive(Debug, Args)]
 pub struct TraceArgs {
@@ -140,8 +147,11 @@ fn ends(lab: &Lab, args: &TraceArgs) -> Result<(usize, Ipv4Addr)> {
             behind.map_or(&tunnel.client, |host| &host.name).clone()
         }
     };
-    if let Ok(address) = to.parse() {
-        return Ok((from, address));
+    if let Ok(address) = to.parse::<Ipv4Addr>() {
+        return match address.is_unspecified() || address.is_multicast() || address.is_broadcast() {
+            true => Err(Error::usage(format!("{address} is no host's address")).hint("name a host, or its address")),
+            false => Ok((from, address)),
+        };
     }
     let target = topology.host(&to)?;
     if target.name == sender.name {
@@ -159,6 +169,10 @@ fn ends(lab: &Lab, args: &TraceArgs) -> Result<(usize, Ipv4Addr)> {
 }
 
 fn create(path: &Path) -> Result<File> {
+    if path == Path::new("-") {
+        let hint = "name a file; vpnlab lab capture - writes packets to stdout";
+        return Err(Error::usage("stdout has the trace, and cannot have its packets as well").hint(hint));
+    }
     File::create(path).map_err(|error| Error::usage(format!("cannot write {}", path.display())).because(error))
 }
 
@@ -197,7 +211,7 @@ fn follow(lab: &Lab, from: usize, to: Ipv4Addr, length: usize) -> Result<Seen> {
         }
         Err(errno) => return Err(Error::failed(format!("cannot send an echo request to {to}")).because(errno)),
     }
-    let mut bytes = 0;
+    let (mut bytes, mut traced) = (0, 0);
     loop {
         let left = deadline.saturating_duration_since(Instant::now());
         let mut awaited: Vec<_> = captures.iter().map(|it| PollFd::new(it.as_fd(), PollFlags::POLLIN)).collect();
@@ -208,16 +222,21 @@ fn follow(lab: &Lab, from: usize, to: Ipv4Addr, length: usize) -> Result<Seen> {
             Err(errno) => return Err(Error::failed("cannot wait for packets").because(errno)),
         }
         for (host, capture) in captures.iter_mut().enumerate() {
-            while let Some(frame) = capture.take()? {
-                let is_traced = frame.packet().and_then(|packet| sighting::find(packet, mark));
-                let has_room = seen.frames.len() < MOST_FRAMES && bytes < MOST_BYTES;
-                if is_traced.is_none() && !has_room {
+            for _ in 0..AT_ONCE {
+                let Some(frame) = capture.take()? else { break };
+                let is_traced = frame.packet().and_then(|packet| sighting::find(packet, mark)).is_some();
+                let has_room = match is_traced {
+                    true => traced < MOST_TRACED,
+                    false => seen.frames.len() < MOST_FRAMES && bytes < MOST_BYTES,
+                };
+                if !has_room {
                     seen.lost += 1;
                     continue;
                 }
-                if is_traced.is_some() && seen.answered.is_none() {
+                if is_traced && seen.answered.is_none() {
                     deadline = (started + PATIENCE).min(Instant::now() + UNSEEN);
                 }
+                traced += usize::from(is_traced);
                 bytes += frame.bytes.len();
                 seen.frames.push((host, frame));
             }
@@ -226,7 +245,7 @@ fn follow(lab: &Lab, from: usize, to: Ipv4Addr, length: usize) -> Result<Seen> {
             seen.answered = Some(started.elapsed());
             deadline = Instant::now() + LATE;
         }
-        if Instant::now() >= deadline {
+        if Instant::now() >= deadline || traced >= MOST_TRACED {
             break;
         }
     }
