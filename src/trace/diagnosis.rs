@@ -815,9 +815,24 @@ impl Scene<'_> {
             let fact = format!("{} sent the datagram on to {} instead", self.name(came.host), datagram.to);
             return self.verdict(Cause::NotWritten, came.host, [fact, back]);
         }
+        // A host whose route for it leads back to where it came from.
+        let turned = places.windows(2).find(|pair| {
+            let [came, left] = [self.frame(pair[0]), self.frame(pair[1])];
+            let is_echo = pair.iter().all(|step| matches!(step.what, What::Echo(_)));
+            let is_there = pair[0].host == pair[1].host && came.interface == left.interface;
+            is_echo && is_there && came.direction == Direction::In && left.direction == Direction::Out
+        });
+        let turned = turned.map(|pair| {
+            let (host, interface) = (self.name(pair[0].host), &self.frame(pair[0]).interface);
+            format!("{host} sent it back by {interface}, where it had come from: see its route for {destination}")
+        });
         let nobody =
             self.owner(destination).is_none().then(|| format!("no host of the lab has the address {destination}"));
-        self.verdict(Cause::Unexplained, last.host, nobody.into_iter().chain([back]).chain(self.quotes(last.leg)))
+        self.verdict(
+            Cause::Unexplained,
+            last.host,
+            nobody.into_iter().chain(turned).chain([back]).chain(self.quotes(last.leg)),
+        )
     }
 
     /// Whether the reverse-path filter of a host drops a packet that comes in there (ip-sysctl.rst, rp_filter): strict, it

@@ -26,10 +26,12 @@ pub fn news(scene: &Scene<'_>, place: usize) -> String {
     });
     match (&sighting.what, before) {
         (What::Echo(echo), None) => introduce(echo),
-        (What::Echo(echo), Some(What::Inside(datagram, _))) => match datagram.echo.as_ref().or(echo_before) {
-            Some(before) => with_changes("out of UDP", before, echo),
-            None => format!("out of UDP: {}", introduce(echo)),
-        },
+        (What::Echo(echo), Some(What::Inside(datagram, _))) => {
+            match datagram.echo.as_ref().filter(|_| !datagram.fragment).or(echo_before) {
+                Some(before) => with_changes("out of UDP", before, echo),
+                None => format!("out of UDP: {}", introduce(echo)),
+            }
+        }
         (What::Echo(echo), Some(What::Echo(before))) => with_changes("", before, echo),
         (What::Inside(datagram, _), Some(What::Inside(before, _))) => {
             let ends = (datagram.from, datagram.to) != (before.from, before.to);

@@ -144,7 +144,12 @@ fn ends(lab: &Lab, args: &TraceArgs) -> Result<(usize, Ipv4Addr)> {
         Some(to) => to.clone(),
         None => {
             let behind = topology.behind_the_tunnel().filter(|host| host.name != sender.name);
-            behind.map_or(&tunnel.client, |host| &host.name).clone()
+            match behind {
+                Some(host) => host.name.clone(),
+                None if sender.name != tunnel.client => tunnel.client.clone(),
+                // Nobody is behind the tunnel: its other end is as far as it leads.
+                None => tunnel.server_address.addr().to_string(),
+            }
         }
     };
     if let Ok(address) = to.parse::<Ipv4Addr>() {
