@@ -46,7 +46,7 @@ pub struct Link {
     pub mtu: u32,
     /// What `ip link set alias` wrote on it.
     pub alias: Option<String>,
-    /// Whether it is a TUN or TAP device.
+    /// Whether it is a TUN device, which has IP packets.
     pub is_tun: bool,
     /// Whether it is a TAP device: its packets are Ethernet frames.
     pub is_tap: bool,
@@ -468,7 +468,6 @@ impl Link {
     fn learn(&mut self, parts: &[LinkInfo]) {
         const IFLA_TUN_TYPE: u16 = 3;
         const IFLA_TUN_PI: u16 = 4;
-        self.is_tun = parts.contains(&LinkInfo::Kind(InfoKind::Tun));
         let details = parts.iter().find_map(|part| match part {
             LinkInfo::Data(InfoData::Tun(details)) => Some(details),
             _ => None,
@@ -482,6 +481,8 @@ impl Link {
                 _ => {}
             }
         }
+        // The kernel calls both kinds "tun".
+        self.is_tun = parts.contains(&LinkInfo::Kind(InfoKind::Tun)) && !self.is_tap;
     }
 }
 

@@ -240,7 +240,7 @@ impl<'s> Stage<'s> {
     /// # Errors
     /// The kernel does not tell.
     pub fn tun(&self, host: &str) -> Result<Option<(Link, Vec<IpNet>)>> {
-        Ok(self.links(host)?.into_iter().find(|(link, _)| link.is_tun))
+        Ok(self.links(host)?.into_iter().find(|(link, _)| link.is_tun || link.is_tap))
     }
 
     /// Asks or changes a host's network.

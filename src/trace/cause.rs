@@ -14,6 +14,8 @@ pub enum Cause {
     NoTun,
     /// The TUN device is down.
     TunDown,
+    /// The client's packets do not bear an address of the tunnel's network, so that no reply comes back through it.
+    WrongSource,
     /// No program holds the TUN device, or the one that does has not read the packet.
     TunUnread,
     /// The route to the destination does not lead into the TUN device.
@@ -62,9 +64,10 @@ pub enum Cause {
 
 impl Cause {
     /// All causes, in the order of the handout's steps.
-    pub const ALL: [Self; 24] = [
+    pub const ALL: [Self; 25] = [
         Self::NoTun,
         Self::TunDown,
+        Self::WrongSource,
         Self::TunUnread,
         Self::NoRoute,
         Self::NotSent,
@@ -122,6 +125,7 @@ impl Cause {
             ("{server}", tunnel.server.clone()),
             ("{port}", tunnel.port.to_string()),
             ("{networks}", list(&tunnel.routes)),
+            ("{client-tun}", tunnel.client_address.to_string()),
             ("{subnet}", tunnel.client_address.trunc().to_string()),
             ("{server-tun}", tunnel.server_address.to_string()),
             ("{outside}", address_for(&tunnel.client)),
@@ -136,7 +140,7 @@ impl Cause {
                 "no-tun",
                 "there is no TUN device",
                 1,
-                "the host has no TUN device among its interfaces",
+                "the host has no TUN device among its interfaces; a TAP device is none",
                 "run the program that creates it, and leave it running: the device goes with its program",
             ),
             Self::TunDown => (
@@ -146,26 +150,35 @@ impl Cause {
                 "its TUN device is not up",
                 "ip link set dev tun0 up, after its address; routes through it are lost while it is down: add them again",
             ),
+            Self::WrongSource => (
+                "wrong-source",
+                "the packet's source is no address of the tunnel's network",
+                1,
+                "the source with which it came out of the TUN device; the reply went to the default gateway, or nowhere",
+                "on {client}: ip address add {client-tun} dev tun0, and no other address on that device",
+            ),
             Self::TunUnread => (
                 "tun-unread",
                 "nobody reads the TUN device",
                 1,
                 "the echo came out of the device, which has not counted it as read; or no program holds the device",
-                "is the program in its loop? It must come back to read (or select) after each packet",
+                "is the program there, and in its loop? It must come back to read (or select) after each packet",
             ),
             Self::NoRoute => (
                 "no-route",
                 "the route does not lead into the tunnel",
                 2,
                 "the kernel, asked for the route, names another interface, or none",
-                "on {client}: ip route add {networks} dev tun0, while the TUN device is up",
+                "on {client}: ip route add {networks} dev tun0, while the TUN device is up; \
+                 on {server} the address {server-tun} of its TUN device makes the route",
             ),
             Self::NotSent => (
                 "not-sent",
                 "the packet was read from the TUN device, and nothing was sent",
                 2,
                 "the device has counted it as read, and no datagram of that program left the host",
-                "after the read, does every way through the loop come to sendto? A filter or an exception may skip it",
+                "after the read, does every way through the loop come to sendto? A filter or an exception may skip it; \
+                 and {server} knows its client only when it has heard from it",
             ),
             Self::WrongPeer => (
                 "wrong-peer",
@@ -179,14 +192,14 @@ impl Cause {
                 "the tunnel swallows its own datagrams",
                 2,
                 "the datagram is seen where its content came from: on its way out of the TUN device",
-                "no route through the tunnel may cover {server}'s own address outside of it, {outside}",
+                "the client sends to {outside}, {server}'s address outside of the tunnel; no route through it may cover that",
             ),
             Self::NobodyListens => (
                 "nobody-listens",
                 "nobody listens on the UDP port",
                 2,
                 "the datagram came to the host, which has no socket for its address and port",
-                "start the program of {server}, and bind it to 0.0.0.0 and port {port}",
+                "start the program again: that of {server} is bound to 0.0.0.0 and port {port}, and each must outlive its packets",
             ),
             Self::DatagramUnread => (
                 "datagram-unread",
@@ -200,27 +213,28 @@ impl Cause {
                 "the datagram's payload is no IP packet",
                 2,
                 "the bytes of the datagram, compared with those that came out of the TUN device",
-                "send the bytes as they were read: sendto(packet, ...), not str(packet), and the device with IFF_NO_PI",
+                "send the bytes as they were read: sendto(packet, ...), not str(packet); \
+                 the device with IFF_NO_PI, and reads of more bytes than its MTU",
             ),
             Self::Changed => (
                 "changed",
                 "it is not the packet that was read",
                 2,
                 "the bytes, compared with those that came out of the TUN device",
-                "pass the bytes on as they are; a tunnel changes none of them",
+                "pass the bytes on as they are, and all of them: reads of more bytes than the MTU, and the device with IFF_NO_PI",
             ),
             Self::NotWritten => (
                 "not-written",
                 "the datagram was read, and nothing was written to the TUN device",
                 3,
-                "the socket is empty, a program holds it, and nothing came into the TUN device",
+                "the kernel counts the datagram as taken from the socket, and nothing came into the TUN device",
                 "write its payload to the TUN device: os.write(tun, data)",
             ),
             Self::SameAddress => (
                 "same-address",
                 "both TUN devices bear one address",
                 3,
-                "the packet came into a host that has its source as an address of its own",
+                "the packet came into another host than its own that has its source as an address, too",
                 "give the server's TUN device another address of the same network: {server-tun}",
             ),
             Self::NoForwarding => (
@@ -240,9 +254,9 @@ impl Cause {
             ),
             Self::ReplyToGateway => (
                 "reply-to-gateway",
-                "the reply does not go to the tunnel's end: there is no route back",
+                "there is no route back: packets for the tunnel do not go to its end",
                 4,
-                "the reply left by the default route, or the host has no route for it",
+                "the packet left by the default route, or the host has no route for it",
                 "on that host: ip route add {subnet} via {inside}",
             ),
             Self::ReplyUnread => (
@@ -285,7 +299,7 @@ impl Cause {
                 "refused",
                 "a host says that it cannot deliver the packet",
                 0,
-                "the kernel, asked whether it would forward it, says no",
+                "the kernel, asked whether it would forward it, says no; or has no route to the tunnel's other end",
                 "see the route of that host: ip route get ADDRESS",
             ),
             Self::NoAnswer => (
@@ -300,7 +314,7 @@ impl Cause {
                 "the packet is gone, and no host shows why",
                 0,
                 "where it was seen last, and the counters that have risen there",
-                "a firewall leaves no trace here: nft list ruleset on the host where it was seen last",
+                "a firewall leaves no trace here: nft list ruleset on the host where it was seen last, and on the next",
             ),
         }
     }
@@ -337,7 +351,8 @@ mod tests {
         let other = Topology::parse(&other, "test").unwrap();
         assert_eq!(
             Cause::NoRoute.hint(&other),
-            "on alice: ip route add 10.77.1.0/24 dev tun0, while the TUN device is up"
+            "on alice: ip route add 10.77.1.0/24 dev tun0, while the TUN device is up; \
+             on server the address 10.77.3.2/24 of its TUN device makes the route"
         );
         assert_eq!(Cause::ReplyToGateway.hint(&other), "on that host: ip route add 10.77.3.0/24 via 10.77.1.4");
         for cause in Cause::ALL {

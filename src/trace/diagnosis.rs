@@ -3,6 +3,7 @@
 //! A cause is named only for a fact that proves it; where there is none, the answer is that nobody knows. Each function
 //! here stands for one place where a packet can end.
 
+use std::collections::HashSet;
 use std::net::{IpAddr, Ipv4Addr};
 
 use nix::errno::Errno;
@@ -77,8 +78,12 @@ impl Scene<'_> {
         if let Some(verdict) = self.looped().or_else(|| self.ended_by_a_router()) {
             return Ok(verdict);
         }
-        if let Some(verdict) = self.took_the_wrong_way(last.leg)? {
-            return Ok(verdict);
+        // A request that went around the tunnel may arrive, and its reply cannot.
+        for leg in [Leg::Request, Leg::Reply] {
+            if let Some(verdict) = self.took_the_wrong_way(leg)? {
+                // A fault of the request may be seen by its reply.
+                return Ok(Verdict { leg: leg.min(verdict.leg), ..verdict });
+            }
         }
         let frame = self.frame(last);
         match (&last.what, frame.direction) {
@@ -264,8 +269,14 @@ impl Scene<'_> {
             }
             let began_here = self.owns(host, echo.source);
             let is_tunnels = self.topology.tunnel.client_address.contains(&IpAddr::V4(echo.destination));
-            if began_here && is_tunnels && self.ask.entry(host, echo.destination)?.is_some_and(|it| it.prefix_len == 0)
+            let by_default = began_here && self.ask.entry(host, echo.destination)?.is_some_and(|it| it.prefix_len == 0);
+            if by_default
+                && leg == Leg::Reply
+                && let Some(verdict) = self.bore_a_wrong_source(echo.destination)
             {
+                return Ok(Some(verdict));
+            }
+            if by_default && is_tunnels {
                 let lacks = format!(
                     "{} has no route to {}: only the default route leads there",
                     self.name(host),
@@ -280,11 +291,63 @@ impl Scene<'_> {
         Ok(None)
     }
 
+    /// Whether the reply has nowhere to go because of the source that the request bore: it came out of the client's TUN
+    /// device with an address from outside of the tunnel's network, or was given one after.
+    fn bore_a_wrong_source(&self, replied_to: Ipv4Addr) -> Option<Verdict> {
+        let tunnel = &self.topology.tunnel;
+        let requests = || self.steps().filter(|step| step.leg == Leg::Request);
+        let (read, echo) = requests().find_map(|step| match &step.what {
+            What::Echo(echo) if self.is_tun(step) && self.name(step.host) == tunnel.client => Some((step, echo)),
+            _ => None,
+        })?;
+        if echo.source != replied_to {
+            let changed = requests().find(|step| {
+                let now = match &step.what {
+                    What::Echo(echo) => Some(echo),
+                    What::Inside(datagram, _) => datagram.echo.as_ref(),
+                    What::Refused(_) => None,
+                };
+                now.is_some_and(|now| now.source == replied_to)
+            })?;
+            let facts = [
+                format!("its source was {} at {} of {}", echo.source, self.frame(read).interface, self.name(read.host)),
+                format!("it was {replied_to} at {} of {}", self.frame(changed).interface, self.name(changed.host)),
+            ];
+            return Some(Verdict { leg: Leg::Request, ..self.verdict(Cause::Changed, changed.host, facts) });
+        }
+        let network = tunnel.client_address.trunc();
+        (!network.contains(&IpAddr::V4(replied_to))).then(|| {
+            let source = format!("the request's source is {replied_to}, which is not in {network}");
+            let facts = [source, self.addresses(read.host, &self.frame(read).interface)];
+            Verdict { leg: Leg::Request, ..self.verdict(Cause::WrongSource, read.host, facts) }
+        })
+    }
+
+    /// The IPv4 addresses of an interface, in words.
+    fn addresses(&self, host: usize, interface: &str) -> String {
+        let all = self.after[host].addresses(interface).iter().filter(|net| net.addr().is_ipv4());
+        let all: Vec<_> = all.map(ToString::to_string).collect();
+        let name = self.name(host);
+        match all.is_empty() {
+            true => format!("{interface} of {name} has no IPv4 address"),
+            false => format!("{interface} of {name} has the address {}", all.join(", ")),
+        }
+    }
+
+    /// The fact that a host has no TUN device.
+    fn lacks_a_tun(&self, host: usize) -> String {
+        let name = self.name(host);
+        match self.after[host].links.iter().find(|(link, _)| link.is_tap) {
+            Some((tap, _)) => format!("{} of {name} is a TAP device, for Ethernet frames: IFF_TUN is wanted", tap.name),
+            None => format!("{name} has no TUN device among its interfaces"),
+        }
+    }
+
     /// Why a packet that belongs into the tunnel does not go into the TUN device.
     fn why_not_into_the_tunnel(&self, host: usize, destination: Ipv4Addr) -> Result<Verdict> {
         let (state, name) = (&self.after[host], self.name(host));
         let Some(tun) = state.tuns().next() else {
-            return Ok(self.verdict(Cause::NoTun, host, [format!("{name} has no TUN device among its interfaces")]));
+            return Ok(self.verdict(Cause::NoTun, host, [self.lacks_a_tun(host)]));
         };
         let held = self.held(host, &tun.name);
         if !state.tuns().any(|tun| tun.up) {
@@ -300,8 +363,14 @@ impl Scene<'_> {
                 let fact = format!("the route of {name} leads into {}, and nothing came out of it", link.name);
                 Ok(self.verdict(Cause::Unexplained, host, [fact].into_iter().chain(self.risen(host))))
             }
-            (Some(hop), _) => Ok(self.verdict(Cause::NoRoute, host, [self.way(host, destination, &hop)])),
-            (None, _) => Ok(self.verdict(Cause::NoRoute, host, [format!("{name} has no route to {destination}")])),
+            (Some(hop), _) => {
+                let facts = [self.way(host, destination, &hop), self.addresses(host, &tun.name)];
+                Ok(self.verdict(Cause::NoRoute, host, facts))
+            }
+            (None, _) => {
+                let facts = [format!("{name} has no route to {destination}"), self.addresses(host, &tun.name)];
+                Ok(self.verdict(Cause::NoRoute, host, facts))
+            }
         }
     }
 
@@ -363,14 +432,38 @@ impl Scene<'_> {
         let peer = self.other_end(last.leg, host);
         if let Some(peer) = peer {
             let hop = self.ask.route(host, peer)?;
-            if let Some(hop) = &hop
-                && let Some(verdict) = self.no_way_onto_the_wire(host, hop, peer)
-            {
+            let Some(hop) = hop else {
+                let fact = format!("{} has no route to {peer}, where the tunnel's other end is", self.name(host));
+                return Ok(self.verdict(Cause::Refused, host, [read, fact]));
+            };
+            if let Some(verdict) = self.no_way_onto_the_wire(host, &hop, peer) {
                 return Ok(verdict);
             }
         }
+        if self.after[host].risen(&self.before[host], "IpOutDiscards") > 0 {
+            return Ok(self.verdict(Cause::Unexplained, host, [read].into_iter().chain(self.risen(host))));
+        }
+        if let Some(protocol) = self.sent_otherwise(last, echo) {
+            let fact = format!("it left {} in {protocol}; the trace can follow it in UDP alone", self.name(host));
+            return Ok(self.verdict(Cause::Unexplained, host, [read, fact]));
+        }
         let fact = format!("no datagram left {} after it", self.name(host));
         Ok(self.verdict(Cause::NotSent, host, [read, fact]))
+    }
+
+    /// The protocol in which the echo left the host, where that is not UDP.
+    fn sent_otherwise(&self, last: &Sighting, echo: &Echo) -> Option<String> {
+        const PROTOCOL: usize = 9;
+        let content = echo.bytes.get(sighting::IP_HEADER..)?;
+        let left = self.frames[last.frame..].iter().filter(|(at, _)| *at == last.host).map(|(_, frame)| frame);
+        let mut packets = left
+            .filter(|frame| frame.direction == Direction::Out && frame.interface != self.frame(last).interface)
+            .filter_map(Frame::packet);
+        let packet = packets.find(|packet| packet.windows(content.len()).any(|window| window == content))?;
+        Some(match packet.get(PROTOCOL)? {
+            6 => "a TCP connection".into(),
+            number => format!("packets of IP protocol {number}"),
+        })
     }
 
     /// The address of the tunnel's other end, as this end should know it.
@@ -406,15 +499,15 @@ impl Scene<'_> {
             .map(|socket| socket.local.port())
             .collect();
         let of_host = || self.frames.iter().filter(|(at, _)| *at == host).map(|(_, frame)| frame);
-        let is_known =
-            |payload: &[u8]| of_host().any(|frame| frame.interface == tun && frame.packet() == Some(payload));
+        let known: HashSet<&[u8]> =
+            of_host().filter(|frame| frame.interface == tun).filter_map(Frame::packet).collect();
         let later = self.frames[last.frame..]
             .iter()
             .filter(|(at, frame)| *at == host && frame.direction == Direction::Out && frame.interface != tun);
         let mut datagrams = later.filter_map(|(_, frame)| sighting::any_datagram(frame.packet()?));
         let datagram = datagrams.find(|datagram| {
             let is_tunnels = datagram.to.port() == self.topology.tunnel.port || ports.contains(&datagram.from.port());
-            is_tunnels && !is_known(&datagram.payload)
+            is_tunnels && !known.contains(datagram.payload.as_slice())
         })?;
         let difference = Difference::between(&echo.bytes, &datagram.payload)?;
         Some((datagram, difference))
@@ -540,8 +633,16 @@ impl Scene<'_> {
         let Some(socket) = sockets.iter().max_by_key(|socket| socket.waiting) else {
             let others: Vec<_> = after.sockets.iter().map(|socket| socket.local.to_string()).collect();
             let others = (!others.is_empty()).then(|| format!("{name} listens on {} alone", others.join(", ")));
-            let fact = format!("no socket of {name} is bound to port {}", datagram.to.port());
-            let facts = [fact].into_iter().chain(others).chain(self.quotes(last.leg));
+            let is_elsewhere = after.sockets.iter().any(|socket| socket.local.port() == datagram.to.port());
+            let fact = match is_elsewhere {
+                true => format!("no socket of {name} is bound to {}, or to 0.0.0.0 with that port", datagram.to),
+                false => format!("no socket of {name} is bound to port {}", datagram.to.port()),
+            };
+            // The program has ended since, perhaps because of this very packet.
+            let earlier = before.sockets_for(datagram.from, datagram.to).next();
+            let ended = earlier.and_then(|socket| before.socket_holders(socket).next());
+            let ended = ended.map(|holder| format!("{holder} listened there before, and does not any more"));
+            let facts = [fact].into_iter().chain(ended).chain(others).chain(self.quotes(last.leg));
             return Ok(self.verdict(Cause::NobodyListens, host, facts));
         };
         let holders: Vec<_> = after.socket_holders(socket).collect();
@@ -562,15 +663,25 @@ impl Scene<'_> {
         if let Some(verdict) = self.changed_on_the_way(last, &datagram.payload, datagram.fragment) {
             return Ok(verdict);
         }
-        let read = format!("it was read: the socket for port {} is empty, and {who} holds it", datagram.to.port());
+        // The kernel counts a datagram when a program takes it, not when it comes (udp_recvmsg in net/ipv4/udp.c). A
+        // firewall may have dropped it before it came to the socket.
+        let port = datagram.to.port();
+        let is_before = |frame: &&(usize, Frame)| {
+            frame.0 == host
+                && frame.1.direction == Direction::In
+                && frame.1.packet().and_then(sighting::any_datagram).is_some_and(|it| it.to.port() == port)
+        };
+        let position = self.frames[..last.frame].iter().filter(is_before).count() as u64;
+        if after.risen(before, "UdpInDatagrams") <= position {
+            let never = format!("it never came to the socket for port {port}, which {who} holds");
+            let seen = format!("it was seen last at {} of {name}", self.frame(last).interface);
+            return Ok(self.verdict(Cause::Unexplained, host, [seen, never].into_iter().chain(self.risen(host))));
+        }
+        let read = format!("it was read: the socket for port {port} is empty, and {who} holds it");
         let tuns: Vec<_> = after.tuns().collect();
         let Some(tun) = tuns.iter().find(|tun| holders.iter().any(|it| it.tuns.contains(&tun.name))).or(tuns.first())
         else {
-            return Ok(self.verdict(
-                Cause::NoTun,
-                host,
-                [format!("{name} has no TUN device among its interfaces"), read],
-            ));
+            return Ok(self.verdict(Cause::NoTun, host, [self.lacks_a_tun(host), read]));
         };
         if !tun.up {
             return Ok(self.verdict(Cause::TunDown, host, [format!("{} of {name} is down", tun.name), read]));
@@ -612,7 +723,7 @@ impl Scene<'_> {
         let What::Inside(datagram, _) = &last.what else { return None };
         let of_host =
             |from: usize| self.frames[from..].iter().filter(|(at, _)| *at == last.host).map(|(_, frame)| frame);
-        let carried: Vec<Vec<u8>> =
+        let carried: HashSet<Vec<u8>> =
             of_host(0).filter_map(|frame| sighting::any_datagram(frame.packet()?)).map(|it| it.payload).collect();
         let mut written = of_host(last.frame)
             .filter(|frame| frame.interface == tun && frame.direction == Direction::In)
@@ -654,7 +765,7 @@ impl Scene<'_> {
         let is_sender = sent.is_none_or(|sent| *sent != echo.bytes);
         let writer = earlier().rfind(|step| matches!(step.what, What::Inside(..))).map_or(last.host, |step| step.host);
         let host = if is_sender { read.host } else { writer };
-        let cause = if difference.is_ip(bytes) { Cause::Changed } else { Cause::NotIp };
+        let cause = if !is_sender || difference.is_ip(bytes) { Cause::Changed } else { Cause::NotIp };
         let facts = [difference.to_string(), bytes_of("read", &echo.bytes), bytes_of("then", bytes)];
         Some(self.verdict(cause, host, facts))
     }
@@ -672,6 +783,11 @@ impl Scene<'_> {
         let (host, name) = (last.host, self.name(last.host));
         let state = &self.after[host];
         let interface = self.frame(last).interface.as_str();
+        if self.steps().find(|step| step.leg == last.leg).is_some_and(|first| first.host == host)
+            && state.owner(source).is_some()
+        {
+            return Ok(self.came_back(last, destination));
+        }
         if let Some(verdict) = self.same_address(last, source) {
             return Ok(verdict);
         }
@@ -718,6 +834,46 @@ impl Scene<'_> {
             None => format!("the packet's source {source} is the address of {own} of {name} itself"),
         };
         Some(self.verdict(Cause::SameAddress, host, [both]))
+    }
+
+    /// It has come back to the host that it began at, which takes no packet from outside that claims to be its own.
+    fn came_back(&self, last: &Sighting, destination: Ipv4Addr) -> Verdict {
+        let back = format!("the packet has come back to {}, which had sent it", self.name(last.host));
+        let places: Vec<_> = self.steps().filter(|step| step.leg == last.leg).collect();
+        let is_datagram = |step: &Sighting, direction| {
+            matches!(step.what, What::Inside(..)) && self.frame(step).direction == direction
+        };
+        // A program that sends the datagram on has not given it to its TUN device.
+        let returned = places.windows(2).find(|pair| {
+            let [came, left] = [pair[0], pair[1]];
+            let is_here = came.host == left.host && came.host != last.host;
+            is_here && is_datagram(came, Direction::In) && is_datagram(left, Direction::Out)
+        });
+        if let Some(&[came, left]) = returned
+            && let What::Inside(datagram, _) = &left.what
+            && self.owns(came.host, *datagram.from.ip())
+        {
+            let fact = format!("{} sent the datagram on to {} instead", self.name(came.host), datagram.to);
+            return self.verdict(Cause::NotWritten, came.host, [fact, back]);
+        }
+        // A host whose route for it leads back to where it came from.
+        let turned = places.windows(2).find(|pair| {
+            let [came, left] = [self.frame(pair[0]), self.frame(pair[1])];
+            let is_echo = pair.iter().all(|step| matches!(step.what, What::Echo(_)));
+            let is_there = pair[0].host == pair[1].host && came.interface == left.interface;
+            is_echo && is_there && came.direction == Direction::In && left.direction == Direction::Out
+        });
+        let turned = turned.map(|pair| {
+            let (host, interface) = (self.name(pair[0].host), &self.frame(pair[0]).interface);
+            format!("{host} sent it back by {interface}, where it had come from: see its route for {destination}")
+        });
+        let nobody =
+            self.owner(destination).is_none().then(|| format!("no host of the lab has the address {destination}"));
+        self.verdict(
+            Cause::Unexplained,
+            last.host,
+            nobody.into_iter().chain(turned).chain([back]).chain(self.quotes(last.leg)),
+        )
     }
 
     /// Whether the reverse-path filter of a host drops a packet that comes in there (ip-sysctl.rst, rp_filter): strict, it
@@ -782,6 +938,9 @@ impl Scene<'_> {
         }
         match self.ask.route(host, echo.source)? {
             None => {
+                if let Some(verdict) = self.bore_a_wrong_source(echo.source) {
+                    return Ok(verdict);
+                }
                 let fact = format!("{name} has no route to {}", echo.source);
                 Ok(self.verdict(Cause::ReplyToGateway, host, [fact]))
             }

@@ -17,10 +17,11 @@ use crate::lab::{Lab, namespace, processes};
 use crate::net::{Entry, Hop, Link, Neighbour, Net};
 
 /// The counters of drops, each with what it counts (ip(7), Documentation/networking/snmp_counter.rst).
-const COUNTERS: [(&str, &str); 13] = [
+const COUNTERS: [(&str, &str); 14] = [
     ("IpInHdrErrors", "IP headers that were wrong, or whose TTL ran out"),
     ("IpInAddrErrors", "packets for an address that the host does not have, and does not forward to"),
     ("IpInDiscards", "packets dropped for want of room"),
+    ("IpOutDiscards", "packets that it would not send: a firewall, or no room"),
     ("IpOutNoRoutes", "packets for which there was no route"),
     ("IpFragFails", "packets too big for the way, and not to be fragmented"),
     ("IpReasmFails", "fragments that could not be put together"),

@@ -9,6 +9,9 @@ use crate::pcapng::Direction;
 /// The width of a line.
 const WIDTH: usize = 80;
 
+/// How many sightings are drawn. What goes in circles is seen often, and looks the same each time.
+const MOST: usize = 60;
+
 /// What a sighting shows that the one before it did not.
 pub fn news(scene: &Scene<'_>, place: usize) -> String {
     let sighting = &scene.sightings[place];
@@ -23,10 +26,12 @@ pub fn news(scene: &Scene<'_>, place: usize) -> String {
     });
     match (&sighting.what, before) {
         (What::Echo(echo), None) => introduce(echo),
-        (What::Echo(echo), Some(What::Inside(datagram, _))) => match datagram.echo.as_ref().or(echo_before) {
-            Some(before) => with_changes("out of UDP", before, echo),
-            None => format!("out of UDP: {}", introduce(echo)),
-        },
+        (What::Echo(echo), Some(What::Inside(datagram, _))) => {
+            match datagram.echo.as_ref().filter(|_| !datagram.fragment).or(echo_before) {
+                Some(before) => with_changes("out of UDP", before, echo),
+                None => format!("out of UDP: {}", introduce(echo)),
+            }
+        }
         (What::Echo(echo), Some(What::Echo(before))) => with_changes("", before, echo),
         (What::Inside(datagram, _), Some(What::Inside(before, _))) => {
             let ends = (datagram.from, datagram.to) != (before.from, before.to);
@@ -105,7 +110,7 @@ pub fn draw(scene: &Scene<'_>) -> String {
 
     let mut text = row("ms", &|host| name(host).to_string(), "");
     let mut leg = Leg::Request;
-    for (place, sighting) in scene.sightings.iter().enumerate() {
+    for (place, sighting) in scene.sightings.iter().enumerate().take(MOST) {
         if sighting.leg != leg {
             leg = sighting.leg;
             text += &row("", &idle, "");
@@ -122,6 +127,9 @@ pub fn draw(scene: &Scene<'_>) -> String {
         for line in lines.iter().skip(1) {
             text += &row("", &idle, line);
         }
+    }
+    if scene.sightings.len() > MOST {
+        text += &row("", &idle, &format!("and {} more", scene.sightings.len() - MOST));
     }
     text
 }

@@ -50,6 +50,10 @@ const TURN: usize = 256;
 const MOST_FRAMES: usize = 200_000;
 const MOST_BYTES: usize = 256 << 20;
 
+/// How many frames with the echo in them are kept. A packet that goes in circles ends before, by its TTL; but a tunnel that
+/// swallows its own datagrams has more of them each time.
+const MOST_TRACED: usize = 2000;
+
 /// `vpnlab trace`
 #[derive(Debug, Args)]
 pub struct TraceArgs {
@@ -211,11 +215,19 @@ fn ends(lab: &Lab, args: &TraceArgs) -> Result<(usize, Ipv4Addr)> {
         Some(to) => to.clone(),
         None => {
             let behind = topology.behind_the_tunnel().filter(|host| host.name != sender.name);
-            behind.map_or(&tunnel.client, |host| &host.name).clone()
+            match behind {
+                Some(host) => host.name.clone(),
+                None if sender.name != tunnel.client => tunnel.client.clone(),
+                // Nobody is behind the tunnel: its other end is as far as it leads.
+                None => tunnel.server_address.addr().to_string(),
+            }
         }
     };
-    if let Ok(address) = to.parse() {
-        return Ok((from, address));
+    if let Ok(address) = to.parse::<Ipv4Addr>() {
+        return match address.is_unspecified() || address.is_multicast() || address.is_broadcast() {
+            true => Err(Error::usage(format!("{address} is no host's address")).hint("name a host, or its address")),
+            false => Ok((from, address)),
+        };
     }
     let target = topology.host(&to)?;
     if target.name == sender.name {
@@ -233,6 +245,10 @@ fn ends(lab: &Lab, args: &TraceArgs) -> Result<(usize, Ipv4Addr)> {
 }
 
 fn create(path: &Path) -> Result<File> {
+    if path == Path::new("-") {
+        let hint = "name a file; vpnlab lab capture - writes packets to stdout";
+        return Err(Error::usage("stdout has the trace, and cannot have its packets as well").hint(hint));
+    }
     File::create(path).map_err(|error| Error::usage(format!("cannot write {}", path.display())).because(error))
 }
 
@@ -240,8 +256,9 @@ fn create(path: &Path) -> Result<File> {
 #[derive(Default)]
 struct Seen {
     frames: Vec<(usize, Frame)>,
-    /// How many bytes the frames have in all.
+    /// How many bytes the frames have in all, and how many of them have the echo in them.
     bytes: usize,
+    traced: usize,
     sightings: Vec<Sighting>,
     /// How long the reply took.
     answered: Option<Duration>,
@@ -255,7 +272,12 @@ impl Seen {
     /// Keeps a frame of a host, if there is room or the echo is in it; returns whether it is.
     fn keep(&mut self, host: usize, frame: Frame, mark: Mark) -> bool {
         let is_traced = frame.packet().is_some_and(|packet| sighting::find(packet, mark).is_some());
-        if is_traced || (self.frames.len() < MOST_FRAMES && self.bytes < MOST_BYTES) {
+        let has_room = match is_traced {
+            true => self.traced < MOST_TRACED,
+            false => self.frames.len() < MOST_FRAMES && self.bytes < MOST_BYTES,
+        };
+        if has_room {
+            self.traced += usize::from(is_traced);
             self.bytes += frame.bytes.len();
             self.frames.push((host, frame));
         } else {
@@ -308,7 +330,7 @@ fn capture(lab: &Lab, from: usize, to: Ipv4Addr, length: usize) -> Result<Seen> 
             seen.answered = Some(started.elapsed());
             deadline = Instant::now() + LATE;
         }
-        if Instant::now() >= deadline {
+        if Instant::now() >= deadline || seen.traced >= MOST_TRACED {
             break;
         }
     }

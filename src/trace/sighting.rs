@@ -238,6 +238,8 @@ pub enum Difference {
     Empty,
     /// The packet is there, behind these bytes.
     Behind(Vec<u8>),
+    /// Only the packet's end is there: so many of its first bytes are missing.
+    Beheaded(usize),
     /// These are its first bytes, so many of so many.
     Cut(usize, usize),
     /// It is whole, and this many bytes follow.
@@ -254,7 +256,7 @@ impl Difference {
         let version = bytes.first().map(|byte| byte >> 4);
         let stated = bytes.get(2..4).map(|length| usize::from(u16::from_be_bytes([length[0], length[1]])));
         match self {
-            Self::Empty | Self::Text(_) | Self::Behind(_) => false,
+            Self::Empty | Self::Text(_) | Self::Behind(_) | Self::Beheaded(_) => false,
             Self::Cut(..) | Self::Longer(_) | Self::Byte(..) => {
                 version == Some(4) && bytes.len() >= IP_HEADER && stated.is_some_and(|stated| stated <= bytes.len())
             }
@@ -283,6 +285,9 @@ impl Difference {
         if behind > 0 && is.ends_with(was) {
             return Some(Self::Behind(is[..behind].to_vec()));
         }
+        if was.ends_with(is) {
+            return Some(Self::Beheaded(was.len() - is.len()));
+        }
         let place = was.iter().zip(is).position(|(was, is)| was != is)?;
         Some(Self::Byte(place, is[place], was[place]))
     }
@@ -296,6 +301,7 @@ impl std::fmt::Display for Difference {
                 let shown: Vec<_> = bytes.iter().take(16).map(|byte| format!("{byte:02x}")).collect();
                 write!(f, "{} bytes stand in front of the packet: {}", bytes.len(), shown.join(" "))
             }
+            Self::Beheaded(missing) => write!(f, "the first {missing} bytes of the packet are missing"),
             Self::Cut(is, was) => write!(f, "it ends after {is} of the packet's {was} bytes"),
             Self::Longer(more) => write!(f, "{more} bytes follow the packet"),
             Self::Text(start) => write!(f, "it is text: {start:?}..."),
@@ -419,6 +425,7 @@ mod tests {
         assert_eq!(said(&was), None);
         assert_eq!(said(&[]).unwrap(), "it is empty");
         assert_eq!(said(&was[..10]).unwrap(), "it ends after 10 of the packet's 44 bytes");
+        assert_eq!(said(&was[4..]).unwrap(), "the first 4 bytes of the packet are missing");
         assert_eq!(said(&[&was[..], b"\0"].concat()).unwrap(), "1 bytes follow the packet");
         assert_eq!(
             said(&[&[0, 0, 8, 0], &was[..]].concat()).unwrap(),

@@ -296,4 +296,87 @@ for_each_user! {
         lab.sh("server", "nft add table ip t && nft 'add chain ip t c { type filter hook forward priority 0; policy drop; }'").ok();
         has(&names(&lab, &[], "unexplained", "server", "request"), "eth1");
     }
+
+    fn a_tap_device_is_no_tun(user: User) {
+        let lab = Lab::up_at(user, 4);
+        lab.sh("useru", "ip tuntap add dev tun0 mode tap && ip address add 10.1.3.1/24 dev tun0 && \
+            ip link set dev tun0 up && ip route add 10.1.1.0/24 dev tun0").ok();
+        has(&names(&lab, &[], "no-tun", "useru", "request"), "tun0 of useru is a TAP device");
+    }
+
+    fn wrong_source(user: User) {
+        let lab = Lab::up_at(user, 4);
+        let (_client, _server) = vpn(&lab, &[], &[]);
+        arrives(&lab);
+        lab.sh("useru", "ip address flush dev tun0; ip route replace 10.1.1.0/24 dev tun0").ok();
+        let facts = names(&lab, &[], "wrong-source", "useru", "request");
+        has(&facts, "which is not in 10.1.3.0/24");
+        has(&facts, "tun0 of useru has no IPv4 address");
+        lab.sh("useru", "ip address add 10.1.4.1/24 dev tun0").ok();
+        has(&names(&lab, &[], "wrong-source", "useru", "request"), "tun0 of useru has the address 10.1.4.1/24");
+    }
+
+    fn no_route_though_the_request_arrives_by_another_way(user: User) {
+        let lab = Lab::up_at(user, 4);
+        let (_client, _server) = vpn(&lab, &[], &[]);
+        lab.sh("useru", "ip route replace 10.1.1.0/24 via 10.1.2.3").ok();
+        has(&names(&lab, &[], "no-route", "useru", "request"), "the route of useru for 10.1.1.2 leads out of eth0");
+    }
+
+    fn no_route_for_the_reply(user: User) {
+        let lab = Lab::up_at(user, 4);
+        let (_client, _server) = vpn(&lab, &[], &[]);
+        arrives(&lab);
+        lab.sh("server", "ip address flush dev tun0; ip address add 10.1.3.2/32 dev tun0").ok();
+        has(&names(&lab, &[], "no-route", "server", "reply"), "tun0 of server has the address 10.1.3.2/32");
+    }
+
+    fn nobody_listens_on_that_address(user: User) {
+        let lab = Lab::up_at(user, 4);
+        let (client, server) = with_mistake(&lab, "none", "inside");
+        has(&names(&lab, &[], "nobody-listens", "server", "request"), "no socket of server is bound to 10.1.2.3:9090");
+        client.end_with("KILL");
+        server.end_with("KILL");
+        let (_client, _server) = with_mistake(&lab, "none", "crashes");
+        has(&names(&lab, &[], "nobody-listens", "server", "request"), "listened there before, and does not any more");
+    }
+
+    fn a_datagram_that_a_firewall_drops_was_not_read(user: User) {
+        let lab = Lab::up_at(user, 4);
+        let (_client, _server) = vpn(&lab, &[], &[]);
+        arrives(&lab);
+        lab.sh("server", "nft add table ip t && nft 'add chain ip t c { type filter hook input priority 0; policy drop; }'").ok();
+        has(&names(&lab, &[], "unexplained", "server", "request"), "it never came to the socket for port 9090");
+        lab.sh("server", "nft delete table ip t && nft add table ip t && \
+            nft 'add chain ip t c { type filter hook output priority 0; policy drop; }'").ok();
+        has(&names(&lab, &[], "unexplained", "server", "reply"), "IpOutDiscards of server rose by 1");
+    }
+
+    fn refused_below_the_tunnel(user: User) {
+        let lab = Lab::up_at(user, 4);
+        let (_client, _server) = vpn(&lab, &[], &[]);
+        arrives(&lab);
+        lab.sh("useru", "ip route add blackhole 10.1.2.3").ok();
+        has(&names(&lab, &[], "refused", "useru", "request"), "useru has no route to 10.1.2.3");
+    }
+
+    fn what_comes_back_is_no_same_address(user: User) {
+        let lab = Lab::up_at(user, 4);
+        let (client, server) = vpn(&lab, &[], &[]);
+        arrives(&lab);
+        // The server's kernel sends it back into the tunnel: it is for the tunnel's network.
+        let facts = names(&lab, &["useru", "10.1.3.99"], "unexplained", "useru", "request");
+        has(&facts, "no host of the lab has the address 10.1.3.99");
+        client.end_with("KILL");
+        server.end_with("KILL");
+        let (_client, _server) = with_mistake(&lab, "none", "returns");
+        has(&names(&lab, &[], "not-written", "server", "request"), "server sent the datagram on to 10.1.2.2:");
+    }
+
+    fn a_datagram_in_a_datagram_in_a_datagram(user: User) {
+        let lab = Lab::up_at(user, 4);
+        // Each is larger than the one before; from the MTU on, each makes two.
+        let (_client, _server) = with_mistake(&lab, "inside", "none");
+        has(&names(&lab, &[], "loop", "useru", "request"), "the datagram for 10.1.1.4:9090 comes out of tun0 of useru");
+    }
 }
