@@ -48,6 +48,9 @@ fn an_expected_failure_is_of_its_step_and_has_a_known_cause() {
         for check in checks {
             assert!(check.starts_with(&format!("step{}.", step.unwrap())), "{name}: {check}");
         }
+        for check in words(submission.get("also")) {
+            assert!(check.starts_with("step"), "{name}: {check}");
+        }
         let passes = submission.get("passes").and_then(toml::Value::as_array).cloned().unwrap_or_default();
         assert!(!passes.iter().any(|passed| passed.as_integer() == step), "{name}");
         for cause in words(submission.get("cause")) {
