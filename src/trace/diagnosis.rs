@@ -615,17 +615,22 @@ impl Scene<'_> {
         }
         let (host, name) = (last.host, self.name(last.host));
         let (before, after) = (&self.before[host], &self.after[host]);
-        let sockets: Vec<&UdpSocket> = after.sockets_for(datagram.to).collect();
+        let sockets: Vec<&UdpSocket> = after.sockets_for(datagram.from, datagram.to).collect();
         let Some(socket) = sockets.first() else {
             let others: Vec<_> = after.sockets.iter().map(|socket| socket.local.to_string()).collect();
             let others = (!others.is_empty()).then(|| format!("{name} listens on {} alone", others.join(", ")));
-            let is_elsewhere = after.sockets.iter().any(|socket| socket.local.port() == datagram.to.port());
-            let fact = match is_elsewhere {
-                true => format!("no socket of {name} is bound to {}, or to 0.0.0.0 with that port", datagram.to),
-                false => format!("no socket of {name} is bound to port {}", datagram.to.port()),
+            let with_port = || after.sockets.iter().filter(|socket| socket.local.port() == datagram.to.port());
+            let fact = match (with_port().next(), with_port().find_map(|socket| socket.peer)) {
+                (_, Some(peer)) => {
+                    format!("the socket of {name} is connected, and hears {peer} alone, not {}", datagram.from)
+                }
+                (Some(_), None) => {
+                    format!("no socket of {name} is bound to {}, or to 0.0.0.0 with that port", datagram.to)
+                }
+                (None, None) => format!("no socket of {name} is bound to port {}", datagram.to.port()),
             };
             // The program has ended since, perhaps because of this very packet.
-            let earlier = before.sockets_for(datagram.to).next();
+            let earlier = before.sockets_for(datagram.from, datagram.to).next();
             let ended = earlier.and_then(|socket| before.socket_holders(socket).next());
             let ended = ended.map(|holder| format!("{holder} listened there before, and does not any more"));
             let facts = [fact].into_iter().chain(ended).chain(others).chain(self.quotes(last.leg));

@@ -44,6 +44,8 @@ pub fn counts(name: &str) -> &'static str {
 pub struct UdpSocket {
     /// The address and port that it is bound to; an IPv6 socket for every address has 0.0.0.0, too.
     pub local: SocketAddrV4,
+    /// The only sender that it hears, if it is connected to one.
+    pub peer: Option<SocketAddrV4>,
     /// How many bytes wait in it for its program.
     pub waiting: u64,
     /// How many datagrams it had no room for.
@@ -52,9 +54,11 @@ pub struct UdpSocket {
 }
 
 impl UdpSocket {
-    /// Whether a datagram for this address and port is for this socket.
-    pub fn takes(&self, to: SocketAddrV4) -> bool {
-        self.local.port() == to.port() && (self.local.ip().is_unspecified() || self.local.ip() == to.ip())
+    /// Whether a datagram between these two addresses and ports is for this socket.
+    pub fn takes(&self, from: SocketAddrV4, to: SocketAddrV4) -> bool {
+        self.peer.is_none_or(|peer| peer == from)
+            && self.local.port() == to.port()
+            && (self.local.ip().is_unspecified() || self.local.ip() == to.ip())
     }
 }
 
@@ -127,9 +131,9 @@ impl State {
         self.holders.iter().filter(move |holder| holder.tuns.iter().any(|tun| tun == name))
     }
 
-    /// The sockets that a datagram for this address and port could be for.
-    pub fn sockets_for(&self, to: SocketAddrV4) -> impl Iterator<Item = &UdpSocket> {
-        self.sockets.iter().filter(move |socket| socket.takes(to))
+    /// The sockets that a datagram between these two addresses and ports could be for.
+    pub fn sockets_for(&self, from: SocketAddrV4, to: SocketAddrV4) -> impl Iterator<Item = &UdpSocket> {
+        self.sockets.iter().filter(move |socket| socket.takes(from, to))
     }
 
     /// The same socket as another state's.
@@ -257,8 +261,19 @@ fn udp_sockets(file: &str) -> Result<Vec<UdpSocket>> {
 /// A line of /proc/net/udp or udp6: number, local address, remote address, state, queues, ..., inode is the tenth.
 fn udp_socket(line: &str) -> Option<UdpSocket> {
     let fields: Vec<&str> = line.split_whitespace().collect();
-    let (address, port) = fields.get(1)?.split_once(':')?;
     let (_, waiting) = fields.get(4)?.split_once(':')?;
+    Some(UdpSocket {
+        local: end(fields.get(1)?)?,
+        peer: Some(end(fields.get(2)?)?).filter(|peer| peer.port() != 0),
+        waiting: u64::from_str_radix(waiting, 16).ok()?,
+        lost: fields.get(12)?.parse().ok()?,
+        inode: fields.get(9)?.parse().ok()?,
+    })
+}
+
+/// An address and a port of such a line.
+fn end(field: &str) -> Option<SocketAddrV4> {
+    let (address, port) = field.split_once(':')?;
     let address = match address.len() {
         // Each 32 bits are in the machine's order.
         8 => Ipv4Addr::from(u32::from_str_radix(address, 16).ok()?.to_ne_bytes()),
@@ -269,12 +284,7 @@ fn udp_socket(line: &str) -> Option<UdpSocket> {
         }
         _ => return None,
     };
-    Some(UdpSocket {
-        local: SocketAddrV4::new(address, u16::from_str_radix(port, 16).ok()?),
-        waiting: u64::from_str_radix(waiting, 16).ok()?,
-        lost: fields.get(12)?.parse().ok()?,
-        inode: fields.get(9)?.parse().ok()?,
-    })
+    Some(SocketAddrV4::new(address, u16::from_str_radix(port, 16).ok()?))
 }
 
 /// The counters of /proc/net/snmp or netstat: a line of names and a line of numbers for each protocol.
@@ -311,12 +321,16 @@ mod tests {
         let socket = udp_socket(v4).unwrap();
         assert_eq!(socket.local, "10.1.2.3:9090".parse().unwrap());
         assert_eq!((socket.waiting, socket.lost, socket.inode), (0x340, 5, 9731));
-        assert!(socket.takes("10.1.2.3:9090".parse().unwrap()));
-        assert!(!socket.takes("10.1.1.4:9090".parse().unwrap()));
-        assert!(!socket.takes("10.1.2.3:9091".parse().unwrap()));
+        let client = "10.1.2.2:40000".parse().unwrap();
+        assert!(socket.takes(client, "10.1.2.3:9090".parse().unwrap()));
+        assert!(!socket.takes(client, "10.1.1.4:9090".parse().unwrap()));
+        assert!(!socket.takes(client, "10.1.2.3:9091".parse().unwrap()));
+        let connected = udp_socket(&v4.replace("00000000:0000", "0202010A:115C")).unwrap();
+        assert_eq!(connected.peer, Some("10.1.2.2:4444".parse().unwrap()));
+        assert!(!connected.takes(client, connected.local) && connected.takes(connected.peer.unwrap(), connected.local));
         let v6 = " 1: 00000000000000000000000000000000:2382 00000000000000000000000000000000:0000 07 00000000:00000000 \
             00:00000000 00000000 0 0 12 2 0 0";
-        assert!(udp_socket(v6).unwrap().takes("10.1.1.4:9090".parse().unwrap()));
+        assert!(udp_socket(v6).unwrap().takes(client, "10.1.1.4:9090".parse().unwrap()));
         assert_eq!(udp_socket("sl local_address"), None);
     }
 
