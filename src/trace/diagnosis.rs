@@ -769,6 +769,10 @@ impl Scene<'_> {
             };
             return Ok(self.verdict(Cause::SameAddress, host, [both]));
         }
+        if self.topology.hosts[host].interfaces.iter().any(|it| it.address.addr() == destination) {
+            let fact = format!("{name} has the address {destination} in the topology, and has it no more");
+            return Ok(self.verdict(Cause::Unexplained, host, [fact]));
+        }
         let forward = format!("net.ipv4.conf.{interface}.forwarding");
         if self.ask.setting(host, &forward)?.as_deref() == Some("0") {
             let ip_forward = self.ask.setting(host, "net.ipv4.ip_forward")?.unwrap_or_default();
