@@ -7,8 +7,10 @@
 use std::io::Read;
 use std::os::fd::{AsFd, OwnedFd};
 
+use nix::errno::Errno;
 use nix::fcntl::OFlag;
 use nix::sched::CloneFlags;
+use nix::sys::signal::kill;
 use nix::sys::wait::waitpid;
 use nix::unistd::{ForkResult, Pid, getuid, pipe2};
 use serde::Serialize;
@@ -112,6 +114,14 @@ impl Lab {
                 false => error.hint(format!("bring it up: vpnlab lab up{}", option(name))),
             }
         })
+    }
+
+    /// Whether nobody has ended it yet.
+    pub fn is_up(&self) -> bool {
+        match &self.mode {
+            Mode::Rootless { keeper, .. } => kill(*keeper, None) != Err(Errno::ESRCH),
+            Mode::Root => root::is_up(&self.name),
+        }
     }
 
     /// The network namespace of a host.

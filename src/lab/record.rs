@@ -4,6 +4,7 @@ use std::fs::File;
 use std::io::{self, BufWriter, IsTerminal, Write};
 use std::os::fd::AsFd;
 use std::path::Path;
+use std::time::{Duration, Instant};
 
 use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags, ppoll};
@@ -23,7 +24,10 @@ const TURN: usize = 256;
 /// How long frames wait at most before whoever reads the file sees them, while nothing else happens.
 const FLUSH: TimeSpec = TimeSpec::new(0, 100_000_000);
 
-/// Captures on every host of a lab into a file, or into stdout for `-`, until the user ends it.
+/// How often it is looked whether the lab is still up. `lab down` waits for whoever holds its namespaces, for some seconds.
+const LOOK: Duration = Duration::from_millis(500);
+
+/// Captures on every host of a lab into a file, or into stdout for `-`, until the user ends it, or the lab.
 ///
 /// # Errors
 /// The file cannot be written.
@@ -43,10 +47,18 @@ pub fn run(lab: &Lab, path: &Path) -> Result<()> {
 
     let (mut packets, mut lost) = (0_u64, 0_u64);
     let mut is_flushed = false;
+    let mut looked = Instant::now();
     while !signals.arrived()?.ends() {
+        if looked.elapsed() >= LOOK {
+            if !lab.is_up() {
+                output::error_line(format_args!("lab {} is down", lab.name));
+                break;
+            }
+            looked = Instant::now();
+        }
         let mut awaited: Vec<_> = captures.iter().map(|it| PollFd::new(it.as_fd(), PollFlags::POLLIN)).collect();
-        let timeout = if is_flushed { None } else { Some(FLUSH) };
-        match ppoll(&mut awaited, timeout, Some(*signals.waiting())) {
+        let timeout = if is_flushed { TimeSpec::from(LOOK) } else { FLUSH };
+        match ppoll(&mut awaited, Some(timeout), Some(*signals.waiting())) {
             // Nothing came for a while.
             Ok(0) => {
                 record.flush().context(failed)?;

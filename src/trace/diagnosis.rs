@@ -633,10 +633,15 @@ impl Scene<'_> {
         let Some(socket) = sockets.iter().max_by_key(|socket| socket.waiting) else {
             let others: Vec<_> = after.sockets.iter().map(|socket| socket.local.to_string()).collect();
             let others = (!others.is_empty()).then(|| format!("{name} listens on {} alone", others.join(", ")));
-            let is_elsewhere = after.sockets.iter().any(|socket| socket.local.port() == datagram.to.port());
-            let fact = match is_elsewhere {
-                true => format!("no socket of {name} is bound to {}, or to 0.0.0.0 with that port", datagram.to),
-                false => format!("no socket of {name} is bound to port {}", datagram.to.port()),
+            let with_port = || after.sockets.iter().filter(|socket| socket.local.port() == datagram.to.port());
+            let fact = match (with_port().next(), with_port().find_map(|socket| socket.peer)) {
+                (_, Some(peer)) => {
+                    format!("the socket of {name} is connected, and hears {peer} alone, not {}", datagram.from)
+                }
+                (Some(_), None) => {
+                    format!("no socket of {name} is bound to {}, or to 0.0.0.0 with that port", datagram.to)
+                }
+                (None, None) => format!("no socket of {name} is bound to port {}", datagram.to.port()),
             };
             // The program has ended since, perhaps because of this very packet.
             let earlier = before.sockets_for(datagram.from, datagram.to).next();
@@ -790,6 +795,10 @@ impl Scene<'_> {
         }
         if let Some(verdict) = self.same_address(last, source) {
             return Ok(verdict);
+        }
+        if self.topology.hosts[host].interfaces.iter().any(|it| it.address.addr() == destination) {
+            let fact = format!("{name} has the address {destination} in the topology, and has it no more");
+            return Ok(self.verdict(Cause::Unexplained, host, [fact]));
         }
         let forward = format!("net.ipv4.conf.{interface}.forwarding");
         if self.ask.setting(host, &forward)?.as_deref() == Some("0") {

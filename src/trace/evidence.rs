@@ -44,12 +44,12 @@ pub fn counts(name: &str) -> &'static str {
 pub struct UdpSocket {
     /// The address and port that it is bound to; an IPv6 socket for every address has 0.0.0.0, too.
     pub local: SocketAddrV4,
+    /// The only sender that it hears, if it is connected to one.
+    pub peer: Option<SocketAddrV4>,
     /// How many bytes wait in it for its program.
     pub waiting: u64,
     /// How many datagrams it had no room for.
     pub lost: u64,
-    /// The only address and port that it takes datagrams from, where it is connected (udp(7)).
-    pub peer: Option<SocketAddrV4>,
     inode: u64,
 }
 
@@ -141,9 +141,7 @@ impl State {
 
     /// Whether a socket is bound to this address and port, or to every address.
     pub fn is_bound(&self, to: SocketAddrV4) -> bool {
-        let is_it =
-            |local: SocketAddrV4| local.port() == to.port() && (local.ip().is_unspecified() || local.ip() == to.ip());
-        self.sockets.iter().any(|socket| is_it(socket.local))
+        self.sockets.iter().any(|socket| socket.is_at(to))
     }
 
     /// The same socket as another state's.

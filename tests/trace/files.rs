@@ -93,6 +93,16 @@ for_each_user! {
         assert!(!read().is_empty());
     }
 
+    fn a_capture_ends_with_its_lab(user: User) {
+        let lab = Lab::up_at(user, 4);
+        let path = directory().join("all.pcapng").display().to_string();
+        let mut capture = lab.machine.start(&["lab", "--lab", &lab.name, "capture", &path]);
+        capture.wait_for("Ctrl-C ends it");
+        lab.lab(&["down"]).ok();
+        let done = capture.wait().ok();
+        assert!(done.stderr.contains(&format!("lab {} is down", lab.name)), "{done:#?}");
+    }
+
     fn each_step_records_what_it_reads_and_writes(user: User) {
         let lab = Lab::up_at(user, 4);
         let directory = directory();

@@ -83,6 +83,11 @@ pub enum Found {
     Broken(String),
 }
 
+/// Whether there is a lab of this name, whole or not. It ends before the kernel takes its interfaces back.
+pub fn is_up(lab: &str) -> bool {
+    state_file(lab).exists()
+}
+
 /// Looks for a lab.
 pub fn find(lab: &str) -> Result<Found> {
     let Ok(text) = fs::read_to_string(state_file(lab)) else { return Ok(Found::Nothing) };
