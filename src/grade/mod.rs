@@ -3,7 +3,8 @@
 //! This process reads submissions and writes reports. Each submission is graded by a `worker` of its own, which holds its
 //! lab and its sandbox and ends with them; `checks` are what it makes, on a `stage`.
 
-use std::io::{BufRead, BufReader, Write};
+use std::fs::File;
+use std::io::{BufRead, BufReader, IsTerminal, Write};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::sync::Mutex;
@@ -11,8 +12,9 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread;
 
 use clap::{Args, ValueEnum};
+use indicatif::{ProgressBar, ProgressStyle};
 
-use crate::error::{Context, Error, Result};
+use crate::error::{Context, Error, Exit, Result};
 use crate::output;
 
 pub mod checks;
@@ -48,12 +50,31 @@ pub struct GradeArgs {
     /// How much of the remedy is told
     #[arg(long, value_enum, default_value_t = Hint::Short)]
     hint: Hint,
-    /// Write the grades to FILE as JSON
-    #[arg(long, value_name = "FILE")]
-    json: Option<PathBuf>,
+    #[command(flatten, next_help_heading = "Reports")]
+    reports: Reports,
     /// Be the process that grades one submission.
     #[arg(long, hide = true)]
     worker: bool,
+}
+
+/// Files that grades are written to.
+#[derive(Debug, Args)]
+struct Reports {
+    /// All grades as JSON, which docs/grading.md describes
+    #[arg(long, value_name = "FILE")]
+    json: Option<PathBuf>,
+    /// A page for a browser, with all that is to be known
+    #[arg(long, value_name = "FILE")]
+    html: Option<PathBuf>,
+    /// A line of points per submission, for a spreadsheet
+    #[arg(long, value_name = "FILE")]
+    csv: Option<PathBuf>,
+    /// JUnit's XML, for CI systems
+    #[arg(long, value_name = "FILE")]
+    junit: Option<PathBuf>,
+    /// Gradescope's results.json; for one submission
+    #[arg(long, value_name = "FILE")]
+    gradescope: Option<PathBuf>,
 }
 
 /// How much of the remedy a student is told.
@@ -72,9 +93,9 @@ pub const EXAMPLES: &str = "EXAMPLES:
   vpnlab grade                            vpnlab itself, to see that the machine can do it
   vpnlab grade my-lab5/                   a folder with the handout's files
   vpnlab grade --step 1 my-lab5/          one step, whatever the others do
-  vpnlab grade submissions/*/ --json grades.json
+  vpnlab grade submissions/*/ --csv marks.csv --html report.html
 
-The exit code is 0 if all checks were passed, 1 if not, 3 if the machine lacks something.";
+The exit code is 0 if all checks were passed, 1 if not, 2 if used wrongly, 3 if the machine lacks something.";
 
 fn seconds(text: &str) -> Result<f64, String> {
     match text.parse::<f64>() {
@@ -89,27 +110,105 @@ pub fn run(args: &GradeArgs) -> Result<u8> {
         return worker::run();
     }
     crate::lab::refuse_inside_a_host()?;
+    if args.reports.gradescope.is_some() && args.submissions.len() > 1 {
+        return Err(Error::usage("--gradescope is for one submission").hint("use --json or --csv for several"));
+    }
+    let files = args.reports.open()?;
+    let grades = match graded(args) {
+        Ok(grades) => grades,
+        Err(error) => {
+            // Whoever waits for this file would else wait in vain.
+            let name = args.submissions.first().map_or("vpnlab".into(), |folder| folder.display().to_string());
+            files.gradescope(&ungraded(&name, &error.to_string()))?;
+            return Err(error);
+        }
+    };
+    let colour = std::io::stdout().is_terminal() && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty());
+    match grades.as_slice() {
+        [grade] => output::text(report::table::single(grade, colour))?,
+        several => output::text(report::table::several(several, colour))?,
+    }
+    files.write(&grades)?;
+    Ok(u8::from(!grades.iter().all(|grade| grade.passed)))
+}
+
+/// Reads and grades the submissions.
+fn graded(args: &GradeArgs) -> Result<Vec<Grade>> {
     sandbox::check()?;
     let submissions = match args.submissions.is_empty() {
         true => vec![Ok(Submission::own())],
         false => args.submissions.iter().map(|folder| read(folder, args)).collect::<Result<_>>()?,
     };
-    let grades = grade_all(args, submissions)?;
-    for grade in &grades {
-        print(grade)?;
+    let mut grades = grade_all(args, submissions)?;
+    grades.iter_mut().for_each(|grade| args.hint.apply(grade));
+    Ok(grades)
+}
+
+impl Hint {
+    /// Takes away what is not to be told.
+    fn apply(self, grade: &mut Grade) {
+        for check in grade.steps.iter_mut().flat_map(|step| &mut step.checks) {
+            if self != Self::Full {
+                check.hint = None;
+            }
+            if self == Self::None {
+                check.cause = None;
+            }
+        }
     }
-    if let Some(path) = &args.json {
-        let text = format!("{:#}\n", serde_json::json!({ "version": VERSION, "grades": grades }));
-        std::fs::write(path, text).context(|| format!("cannot write {}", path.display()))?;
+}
+
+/// What makes a report of grades.
+type Writer = fn(&[Grade]) -> String;
+
+/// The files of the reports, open: that one cannot be written is told before anything is graded.
+struct Files<'a> {
+    all: Vec<(&'a Path, File, Writer)>,
+    gradescope: Option<(&'a Path, File)>,
+}
+
+impl Reports {
+    fn open(&self) -> Result<Files<'_>> {
+        let create = |path: &Path| {
+            File::create(path).map_err(|error| Error::usage(format!("cannot write {}", path.display())).because(error))
+        };
+        let kinds: [(&Option<PathBuf>, Writer); 4] = [
+            (&self.json, report::json::document),
+            (&self.html, report::html::page),
+            (&self.csv, report::table::csv),
+            (&self.junit, report::junit::document),
+        ];
+        let mut all = Vec::new();
+        for (path, write) in kinds {
+            if let Some(path) = path {
+                all.push((path.as_path(), create(path)?, write));
+            }
+        }
+        let gradescope = self.gradescope.as_deref().map(|path| create(path).map(|file| (path, file)));
+        Ok(Files { all, gradescope: gradescope.transpose()? })
     }
-    Ok(u8::from(!grades.iter().all(|grade| grade.passed)))
+}
+
+impl Files<'_> {
+    fn write(mut self, grades: &[Grade]) -> Result<()> {
+        for (path, file, write) in &mut self.all {
+            file.write_all(write(grades).as_bytes()).context(|| format!("cannot write {}", path.display()))?;
+        }
+        grades.first().map_or(Ok(()), |grade| self.gradescope(grade))
+    }
+
+    fn gradescope(&self, grade: &Grade) -> Result<()> {
+        let Some((path, file)) = &self.gradescope else { return Ok(()) };
+        let text = report::gradescope::document(grade);
+        (&mut &*file).write_all(text.as_bytes()).context(|| format!("cannot write {}", path.display()))
+    }
 }
 
 /// Reads a submission. One that is not to be graded gets a grade that says why; a folder that is none ends the program.
 fn read(folder: &Path, args: &GradeArgs) -> Result<Result<Submission, Grade>> {
     match Submission::read(folder, &args.python) {
         Ok(submission) => Ok(Ok(submission)),
-        Err(error) if error.exit() == crate::error::Exit::Usage => Err(error),
+        Err(error) if error.exit() == Exit::Usage => Err(error),
         Err(error) => {
             let name = folder.file_name().map_or_else(|| folder.into(), PathBuf::from);
             Ok(Err(ungraded(&name.display().to_string(), &error.to_string())))
@@ -137,6 +236,8 @@ fn ungraded(name: &str, why: &str) -> Grade {
 fn grade_all(args: &GradeArgs, submissions: Vec<Result<Submission, Grade>>) -> Result<Vec<Grade>> {
     let processors = thread::available_parallelism().map_or(1, usize::from);
     let jobs = args.jobs.map_or(processors, usize::from).min(submissions.len());
+    let shown = python_prefixes(&args.python);
+    let progress = Progress::new(args, &submissions);
     let next = AtomicUsize::new(0);
     let done: Mutex<Vec<Option<Result<Grade>>>> = Mutex::new(submissions.iter().map(|_| None).collect());
     thread::scope(|scope| {
@@ -146,9 +247,12 @@ fn grade_all(args: &GradeArgs, submissions: Vec<Result<Submission, Grade>>) -> R
                     let place = next.fetch_add(1, Ordering::Relaxed);
                     let Some(submission) = submissions.get(place) else { return };
                     let grade = match submission {
-                        Ok(submission) => grade_one(args, submission),
+                        Ok(submission) => grade_one(args, submission, &shown, &progress),
                         Err(grade) => Ok(grade.clone()),
                     };
+                    if let Ok(grade) = &grade {
+                        progress.graded(grade);
+                    }
                     if let Ok(mut done) = done.lock() {
                         done[place] = Some(grade);
                     }
@@ -156,19 +260,19 @@ fn grade_all(args: &GradeArgs, submissions: Vec<Result<Submission, Grade>>) -> R
             });
         }
     });
+    progress.end();
     let done = done.into_inner().map_err(|_| Error::failed("the grader failed"))?;
     done.into_iter().flatten().collect()
 }
 
 /// Has a worker grade a submission.
-fn grade_one(args: &GradeArgs, submission: &Submission) -> Result<Grade> {
+fn grade_one(args: &GradeArgs, submission: &Submission, shown: &[PathBuf], progress: &Progress) -> Result<Grade> {
     let failed = || format!("cannot grade {}", submission.name);
-    let steps = if args.steps.is_empty() { vec![1, 2, 3, 4] } else { args.steps.clone() };
     let job = Job {
         submission: submission.clone(),
-        steps,
+        steps: args.steps(),
         start_timeout: args.start_timeout,
-        shown: Vec::new(),
+        shown: shown.to_vec(),
         python: args.python.clone(),
     };
     let program = std::env::current_exe().context(failed)?;
@@ -182,7 +286,7 @@ fn grade_one(args: &GradeArgs, submission: &Submission) -> Result<Grade> {
     let mut lacks = None;
     for line in BufReader::new(worker.stdout.take().ok_or_else(|| Error::failed(failed()))?).lines() {
         match serde_json::from_str(&line.context(failed)?).context(failed)? {
-            Told::Check(check) => progress(&submission.name, &check),
+            Told::Check(check) => progress.checked(&submission.name, &check),
             Told::Grade(it) => grade = Some(*it),
             Told::Lacks(what) => lacks = Some(what),
         }
@@ -195,35 +299,66 @@ fn grade_one(args: &GradeArgs, submission: &Submission) -> Result<Grade> {
     }
 }
 
-fn progress(name: &str, check: &Check) {
-    let status = match check.status {
-        Status::Pass => "ok",
-        Status::Fail => "FAILED",
-        Status::NotRun => "not run",
-        Status::Error => "ERROR",
-    };
-    log::info!("{name}: {status}: {}", check.title);
+impl GradeArgs {
+    /// The steps to judge, in order.
+    fn steps(&self) -> Vec<u8> {
+        (1..=4).filter(|step| self.steps.is_empty() || self.steps.contains(step)).collect()
+    }
 }
 
-fn print(grade: &Grade) -> Result<()> {
-    output::line(format_args!("{}: {} of {}", grade.submission, grade.score, grade.max_score))?;
-    for check in grade.checks() {
-        output::line(format_args!("  {:?} {} {:.1}s", check.status, check.id, check.seconds))?;
-        for (what, text) in [("expected", &check.expected), ("observed", &check.observed), ("because", &check.because)]
-        {
-            if let Some(text) = text {
-                output::line(format_args!("      {what}: {text}"))?;
-            }
+/// Where a Python that was chosen lives, if not in /usr: the sandbox has to show that.
+fn python_prefixes(python: &str) -> Vec<PathBuf> {
+    if !python.contains('/') {
+        return Vec::new();
+    }
+    let asked = Command::new(python).args(["-c", "import sys; print(sys.prefix); print(sys.base_prefix)"]).output();
+    let told = asked.map(|output| String::from_utf8_lossy(&output.stdout).into_owned()).unwrap_or_default();
+    let mut prefixes: Vec<PathBuf> = told.lines().map(PathBuf::from).filter(|path| !path.starts_with("/usr")).collect();
+    prefixes.dedup();
+    prefixes
+}
+
+/// Says how far the grading has come: a bar on a terminal, a line per submission elsewhere.
+struct Progress {
+    bar: Option<ProgressBar>,
+    many: bool,
+}
+
+impl Progress {
+    fn new(args: &GradeArgs, submissions: &[Result<Submission, Grade>]) -> Self {
+        let checks = checks::CHECKS.iter().filter(|(step, ..)| args.steps().contains(step)).count();
+        let total = checks * submissions.iter().filter(|submission| submission.is_ok()).count();
+        let bar = std::io::stderr().is_terminal().then(|| {
+            let style = ProgressStyle::with_template("{bar:24} {pos}/{len} {wide_msg}");
+            ProgressBar::new(total as u64).with_style(style.unwrap_or_else(|_| ProgressStyle::default_bar()))
+        });
+        Self { bar, many: submissions.len() > 1 }
+    }
+
+    fn checked(&self, name: &str, check: &Check) {
+        let status = match check.status {
+            Status::Pass => "ok",
+            Status::Fail => "FAILED",
+            Status::NotRun => "not run",
+            Status::Error => "ERROR",
+        };
+        log::debug!("{name}: {status}: {}", check.title);
+        if let Some(bar) = &self.bar {
+            bar.set_message(format!("{name}: {}", check.title));
+            bar.inc(1);
         }
-        if let Some(cause) = &check.cause {
-            output::line(format_args!("      cause: {} at {}: {}", cause.id, cause.host, cause.facts.join("; ")))?;
+    }
+
+    fn graded(&self, grade: &Grade) {
+        if self.bar.is_none() && self.many {
+            let (score, most) = (report::points(grade.score), report::points(grade.max_score));
+            output::error_line(format_args!("{}: {score} of {most}, {:.0} s", grade.submission, grade.seconds));
         }
     }
-    for warning in &grade.warnings {
-        output::line(format_args!("  warning {}: {}", warning.id, warning.text))?;
+
+    fn end(&self) {
+        if let Some(bar) = &self.bar {
+            bar.finish_and_clear();
+        }
     }
-    if let Some(error) = &grade.error {
-        output::line(format_args!("  error: {error}"))?;
-    }
-    Ok(())
 }

@@ -122,6 +122,8 @@ impl Sandbox {
         fs::write(self.directory.join("topology.toml"), &lab.text).context(failed)?;
         let (screen, terminal) = terminal().context(failed)?;
         let mut command = Command::new("prlimit");
+        // The sandbox's first process can be looked at from inside, its environment too.
+        command.env_clear().env("PATH", "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin");
         command.args([
             &format!("--nproc={MOST_PROCESSES}"),
             &format!("--as={ADDRESSES}"),

@@ -257,7 +257,8 @@ impl<'s> Stage<'s> {
     /// The kernel refuses.
     pub fn lead_into(&mut self, host: &str, tun: &Link) -> Result<()> {
         for network in self.lab.topology.tunnel.routes.clone() {
-            if !self.leads(host, network, tun)? {
+            // A route of the program's own stays, wherever it leads.
+            if !self.has_route(host, network)? {
                 let route = Route { to: network, via: None, dev: Some(tun.name.clone()) };
                 self.done.push(format!("ip route add {route} on {host}"));
                 self.on(host, |net| net.add_route(&route))?;
@@ -281,6 +282,11 @@ impl<'s> Stage<'s> {
 
     fn leads(&self, host: &str, network: IpNet, tun: &Link) -> Result<bool> {
         self.on(host, |net| Ok(net.route_to(network.addr())?.is_some_and(|hop| hop.link == Some(tun.index))))
+    }
+
+    /// Whether a host has another route than the default one for a network.
+    fn has_route(&self, host: &str, network: IpNet) -> Result<bool> {
+        self.on(host, |net| Ok(net.entry_for(network.addr())?.is_some_and(|entry| entry.prefix_len > 0)))
     }
 
     /// Sends an IPv4 packet from a host as it is, by way of its routes (raw(7), IPPROTO_RAW).

@@ -95,7 +95,7 @@ pub struct Submission {
     pub programs: BTreeMap<Role, Vec<String>>,
 }
 
-/// A command line: a list of words, or a line that is split at blanks.
+/// A command line: a list of words, or a line that is split as a shell does.
 #[derive(Debug, Deserialize)]
 #[serde(untagged)]
 enum CommandLine {
@@ -104,10 +104,11 @@ enum CommandLine {
 }
 
 impl CommandLine {
-    fn words(self) -> Vec<String> {
+    /// The words; nothing where a quotation mark is not closed.
+    fn words(self) -> Option<Vec<String>> {
         match self {
-            Self::Words(words) => words,
-            Self::Line(line) => line.split_whitespace().map(String::from).collect(),
+            Self::Words(words) => Some(words),
+            Self::Line(line) => shlex::split(&line),
         }
     }
 }
@@ -138,7 +139,10 @@ impl Submission {
         let mut room = MOST_BYTES;
         collect(&full, Path::new(""), &mut entries, &mut room)?;
         let (build, programs) = match entries.iter().find(|entry| entry.path == Path::new(MANIFEST)) {
-            Some(Entry { bytes: Some(bytes), .. }) => read_manifest(bytes)?,
+            Some(Entry { bytes: Some(bytes), .. }) => match read_manifest(bytes)? {
+                (build, programs) if programs.is_empty() => (build, handouts(&entries, python)),
+                commands => commands,
+            },
             _ => (None, handouts(&entries, python)),
         };
         if programs.is_empty() {
@@ -238,13 +242,15 @@ fn read_manifest(bytes: &[u8]) -> Result<Commands> {
     })?;
     let mut programs = BTreeMap::new();
     for (role, command) in manifest.programs {
-        let words = command.words();
-        if words.is_empty() {
-            return Err(broken(format!("gives {} no command", role.key())));
-        }
+        let words = command.words().filter(|words| !words.is_empty());
+        let words = words.ok_or_else(|| broken(format!("gives {} no command", role.key())))?;
         programs.insert(role, words);
     }
-    Ok((manifest.build.map(CommandLine::words).filter(|words| !words.is_empty()), programs))
+    let build = manifest.build.map(|build| {
+        let words = build.words().filter(|words| !words.is_empty());
+        words.ok_or_else(|| broken("gives build no command".into()))
+    });
+    Ok((build.transpose()?, programs))
 }
 
 #[cfg(test)]
@@ -267,10 +273,9 @@ mod tests {
 
     #[test]
     fn a_manifest_says_how_programs_are_started() {
-        let text =
-            "build = \"make all\"\n[programs]\nclient = [\"./tunnel\", \"a b\"]\nvpn-server = \"./tunnel server\"\n";
+        let text = "build = \"make 'all of it'\"\n[programs]\nclient = [\"./tunnel\", \"a b\"]\nvpn-server = \"./tunnel server\"\n";
         let (build, programs) = read_manifest(text.as_bytes()).unwrap();
-        assert_eq!(build.unwrap(), ["make", "all"]);
+        assert_eq!(build.unwrap(), ["make", "all of it"]);
         assert_eq!(programs[&Role::Client], ["./tunnel", "a b"]);
         assert_eq!(programs[&Role::VpnServer], ["./tunnel", "server"]);
     }

@@ -161,6 +161,8 @@ pub struct Step {
 pub struct Traced {
     /// Where it was, in order.
     pub steps: Vec<Step>,
+    /// The host that has the address that it was for.
+    pub destination: Option<String>,
     /// How long the reply took.
     pub answered: Option<Duration>,
     /// Why there was none.
@@ -203,7 +205,9 @@ pub fn follow(lab: &Lab, from: usize, to: Ipv4Addr, length: usize) -> Result<Tra
         }
     };
     let steps = seen.sightings.iter().enumerate().map(step).collect();
-    Ok(Traced { steps, answered: seen.answered, verdict })
+    let owner = (0..after.len()).find(|host| before[*host].owner(to).is_some());
+    let destination = owner.map(|host| lab.topology.hosts[host].name.clone());
+    Ok(Traced { steps, destination, answered: seen.answered, verdict })
 }
 
 /// The host that sends, and the address that it sends to.

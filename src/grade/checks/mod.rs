@@ -39,13 +39,13 @@ pub const CHECKS: [(u8, Role, &str, &str); 25] = [
     (1, Role::TunPing, "step1.ping-nothing-else", "What is no echo request gets no answer"),
     (1, Role::TunPing, "step1.ping-alive", "The program is still there after all that"),
     (2, Role::Client, "step2.client-device", "The client has its TUN device up, with the address 10.1.3.1/24"),
-    (2, Role::Client, "step2.client-destination", "The client sends each packet to port 9090 of the server"),
-    (2, Role::Client, "step2.client-payload", "The datagram's payload is the packet, byte for byte"),
+    (2, Role::Client, "step2.client-payload", "Each packet becomes a datagram whose payload it is, byte for byte"),
+    (2, Role::Client, "step2.client-destination", "The datagrams go to port 9090 of the server"),
     (2, Role::UdpServer, "step2.sink-prints", "The UDP server prints the outer and the inner addresses"),
     (2, Role::UdpServer, "step2.together", "What useru sends into the tunnel is shown by the UDP server"),
     (3, Role::Server, "step3.server-device", "The server has a TUN device, and it is up"),
-    (3, Role::Server, "step3.through-tun", "The packet inside a datagram is written to the server's TUN device"),
     (3, Role::Server, "step3.server-delivers", "userv receives the packet unchanged but for TTL and checksum"),
+    (3, Role::Server, "step3.through-tun", "It has come through the server's TUN device"),
     (3, Role::Server, "step3.together", "A ping from useru arrives at userv through both programs"),
     (4, Role::VpnServer, "step4.ping-userv", "A ping from useru to userv is answered"),
     (4, Role::VpnServer, "step4.ping-userw", "A ping from useru to userw is answered"),
@@ -75,6 +75,8 @@ pub struct Failure {
     pub hint: Option<String>,
     /// The packet's way.
     pub ladders: Option<Ladders>,
+    /// Whether it came to its destination all the same, by another way than it should have.
+    pub went_round: bool,
 }
 
 impl Failure {
@@ -273,19 +275,22 @@ fn prepare(judge: &mut Judge<'_>) -> Result<Option<String>> {
         let text = entry.bytes.as_deref().unwrap_or_default();
         is_python && text.windows(5).any(|window| window == b"scapy")
     });
-    if needs_scapy {
-        let python = judge.job.python.clone();
-        let words = [python.as_str(), "-c", "import scapy.all"].map(String::from);
+    let python = judge.job.python.clone();
+    if judge.submission().programs.values().any(|words| words.first() == Some(&python)) {
+        let (import, what) = match needs_scapy {
+            true => ("import scapy.all", "cannot import scapy in the sandbox"),
+            false => ("import socket, struct", "cannot be run in the sandbox"),
+        };
+        let words = [python.as_str(), "-c", import].map(String::from);
         let place = stage.run("useru", &words)?;
         let ended = stage.wait(BUILD, |stage| Ok(!stage.program(place).runs()))?;
         let program = stage.program(place);
         if !ended || program.exit_code() != Some(0) {
             let said = program.output();
-            return Err(Error::environment(format!(
-                "{python} cannot import scapy in the sandbox: {}",
-                last_line(&said)
-            ))
-            .hint("install it for that Python (apt-get install python3-scapy), or choose another with --python"));
+            let error = Error::environment(format!("{python} {what}: {}", last_line(&said)));
+            let hint =
+                "install it for every user (apt-get install python3 python3-scapy), or choose another with --python";
+            return Err(error.hint(hint));
         }
     }
     let Some(build) = judge.submission().build.clone() else { return Ok(None) };

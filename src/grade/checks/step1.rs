@@ -76,7 +76,7 @@ fn answers(judge: &mut Judge<'_>) -> Result<()> {
     }
     let first = judge.check("step1.ping-replies", &mut stage, |stage| {
         let target = behind(stage, 4);
-        ping(stage, &Ping { target, identifier: 0x1234, sequence: 1, length: 56 })
+        ping(stage, &Ping { target, identifier: seed() as u16, sequence: seed() as u16 | 0x100, length: 56 })
     });
     if first {
         judge.check("step1.ping-sizes", &mut stage, |stage| {

@@ -27,7 +27,7 @@ pub fn judge(judge: &mut Judge<'_>) -> Result<()> {
     if sink {
         shows(judge)?;
     }
-    if client && sink && judge.passed("step2.client-payload") && judge.passed("step2.sink-prints") {
+    if client && sink && judge.passed("step2.client-destination") && judge.passed("step2.sink-prints") {
         together(judge)?;
     }
     Ok(())
@@ -46,17 +46,7 @@ fn sends(judge: &mut Judge<'_>) -> Result<()> {
         return Ok(());
     }
     lead(&mut stage)?;
-    let sent = judge.check("step2.client-destination", &mut stage, |stage| {
-        let (packet, what) = &samples(stage)[0];
-        match carried(stage, packet, what)? {
-            Ok(datagram) => Ok(goes_to_the_server(stage, &datagram)),
-            Err(failure) => Ok(Err(failure)),
-        }
-    });
-    if !sent {
-        return Ok(());
-    }
-    judge.check("step2.client-payload", &mut stage, |stage| {
+    let sent = judge.check("step2.client-payload", &mut stage, |stage| {
         for (packet, what) in samples(stage) {
             let datagram = match carried(stage, &packet, &what)? {
                 Ok(datagram) => datagram,
@@ -70,6 +60,15 @@ fn sends(judge: &mut Judge<'_>) -> Result<()> {
         }
         Ok(Ok(()))
     });
+    if sent {
+        judge.check("step2.client-destination", &mut stage, |stage| {
+            let (packet, what) = &samples(stage)[0];
+            match carried(stage, packet, what)? {
+                Ok(datagram) => Ok(goes_to_the_server(stage, &datagram)),
+                Err(failure) => Ok(Err(failure)),
+            }
+        });
+    }
     Ok(())
 }
 
@@ -142,11 +141,16 @@ fn carried(stage: &mut Stage<'_>, packet: &[u8], what: &str) -> Result<Result<Da
             .filter(|(host, frame)| *host != client && frame.direction == Direction::In && !frame.is_foreign);
         let datagrams = others.filter_map(|(_, frame)| sighting::any_datagram(frame.packet()?));
         let from_client = |datagram: &Datagram| stage.is_address_of(client, *datagram.from.ip());
-        // The kernel sends packets of its own through a new device: multicast, IPv6.
+        // The kernel sends packets of its own through a new device, over IPv6 and to many.
         let is_ours = |datagram: &Datagram| {
-            let is_noise = datagram.payload.first().is_some_and(|byte| byte >> 4 == 6)
-                || datagram.payload.get(16).is_some_and(|byte| *byte >= 224);
-            !is_noise || datagram.payload.len() >= packet.len() && datagram.payload.ends_with(packet)
+            let word = |at: usize| datagram.payload.get(at..at + 2).map(|it| u16::from_be_bytes([it[0], it[1]]).into());
+            let length = datagram.payload.len();
+            let is_noise = match datagram.payload.first().map(|byte| byte >> 4) {
+                Some(6) => word(4) == length.checked_sub(40),
+                Some(4) => word(2) == Some(length) && datagram.payload.get(16).is_some_and(|byte| *byte >= 224),
+                _ => false,
+            };
+            !is_noise
         };
         datagrams.filter(from_client).find(is_ours)
     };

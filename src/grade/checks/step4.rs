@@ -42,13 +42,19 @@ pub fn judge(judge: &mut Judge<'_>) -> Result<()> {
     let client = stage.host(&tunnel.client)?;
     let IpAddr::V4(inside) = tunnel.client_address.addr() else { return Ok(()) };
     let (userv, address) = target(&stage)?;
+    let mut went_round = false;
     let works = judge.check("step4.ping-userv", &mut stage, |stage| {
-        match both(stage, Role::VpnServer, Role::VpnClient, timeout)? {
-            Ok(()) => followed(stage, client, address, 84, None),
-            failed => Ok(failed),
-        }
+        let found = match both(stage, Role::VpnServer, Role::VpnClient, timeout)? {
+            Ok(()) => followed(stage, client, address, 84, None)?,
+            Err(failure) => Err(with_cause(stage, client, address, failure)?),
+        };
+        went_round = found.as_ref().is_err_and(|failure| failure.went_round);
+        Ok(found)
     });
     if !works {
+        if went_round {
+            judge.check("step4.only-in-the-tunnel", &mut stage, |stage| only_in_the_tunnel(stage, client));
+        }
         return Ok(());
     }
     if let Some(other) = other_target(&stage, userv) {
@@ -94,6 +100,18 @@ pub fn judge(judge: &mut Judge<'_>) -> Result<()> {
     }
     judge.check("step4.only-in-the-tunnel", &mut stage, |stage| only_in_the_tunnel(stage, client));
     Ok(())
+}
+
+/// Where a program is not ready, a ping tells what comes of that.
+fn with_cause(stage: &mut Stage<'_>, from: usize, to: Ipv4Addr, failure: Box<Failure>) -> Result<Box<Failure>> {
+    super::step2::lead(stage)?;
+    Ok(match followed(stage, from, to, 84, None)? {
+        Ok(()) => failure,
+        Err(traced) => {
+            let Failure { expected, observed, hint, .. } = *failure;
+            Box::new(Failure { expected, observed, hint: hint.or(traced.hint.clone()), ..*traced })
+        }
+    })
 }
 
 /// A second host behind the tunnel.
@@ -150,7 +168,7 @@ pub fn followed(
     if let Some(detour) = detour(stage, &traced) {
         let ladders = Some(Ladders { seen: seen(stage, &traced), expected: way(stage, from, to) });
         let expected = format!("{expected}, and goes through the tunnel");
-        return Ok(Err(Box::new(Failure { ladders, ..Failure::new(expected, detour) })));
+        return Ok(Err(Box::new(Failure { ladders, went_round: true, ..Failure::new(expected, detour) })));
     }
     Ok(Ok(()))
 }
@@ -169,7 +187,10 @@ fn detour(stage: &Stage<'_>, traced: &Traced) -> Option<String> {
             return Some(format!("it did not pass a TUN device of {end}"));
         }
     }
-    None
+    // Whoever else answers, it is not the one that was asked.
+    let asked = traced.destination.as_deref()?;
+    let arrived = request().any(|step| step.host == asked && step.direction == Direction::In);
+    (!arrived).then(|| format!("it was answered, and never came to {asked}"))
 }
 
 /// The way of an echo as it was seen.
