@@ -96,7 +96,8 @@ fn tell(told: &Told) {
 /// Gives up root where this is root, and becomes root of new namespaces, in which everything is this process's own.
 fn become_root_of_nothing() -> Result<()> {
     let leaving = || "cannot become another user".to_string();
-    if getuid().is_root() {
+    // Root of a user namespace that has nobody else in it is a plain user outside.
+    if getuid().is_root() && is_mapped(NOBODY) {
         setgroups(&[]).context(leaving)?;
         let (user, group) = (Uid::from_raw(NOBODY), Gid::from_raw(NOBODY));
         setresgid(group, group, group).context(leaving)?;
@@ -118,6 +119,16 @@ fn become_root_of_nothing() -> Result<()> {
         fs::write("/proc/self/gid_map", format!("0 {group} 1"))
     };
     map().map_err(forbidden)
+}
+
+/// Whether a user is one in this process's user namespace (user_namespaces(7)): a line is first, first outside, how many.
+fn is_mapped(user: u32) -> bool {
+    let map = fs::read_to_string("/proc/self/uid_map").unwrap_or_default();
+    map.lines().any(|line| {
+        let mut numbers = line.split_whitespace().map(|word| word.parse::<u64>().unwrap_or(0));
+        let (first, _, count) = (numbers.next().unwrap_or(0), numbers.next(), numbers.next().unwrap_or(0));
+        (first..first + count).contains(&u64::from(user))
+    })
 }
 
 /// Gives the new namespaces a /proc and a folder of their own, and puts the submission there.
