@@ -18,6 +18,7 @@ use crate::error::{Context, Error, Exit, Result};
 use crate::output;
 
 pub mod checks;
+pub mod init;
 pub mod model;
 pub mod packets;
 pub mod report;
