@@ -22,12 +22,14 @@ pub mod init;
 pub mod model;
 pub mod packets;
 pub mod report;
+pub mod rubric;
 pub mod sandbox;
 pub mod stage;
 pub mod submission;
 pub mod worker;
 
 use model::{Check, Grade, Status, VERSION};
+use rubric::Rubric;
 use submission::Submission;
 use worker::{Job, Told};
 
@@ -51,6 +53,12 @@ pub struct GradeArgs {
     /// How much of the remedy is told
     #[arg(long, value_enum, default_value_t = Hint::Short)]
     hint: Hint,
+    /// How many points each check is worth, and which count: a TOML file
+    #[arg(long, value_name = "FILE")]
+    rubric: Option<PathBuf>,
+    /// Print a rubric of all checks, with comments, and do nothing else
+    #[arg(long)]
+    print_rubric: bool,
     #[command(flatten, next_help_heading = "Reports")]
     reports: Reports,
     /// Be the process that grades one submission.
@@ -95,6 +103,8 @@ pub const EXAMPLES: &str = "EXAMPLES:
   vpnlab grade my-lab5/                   a folder with the handout's files
   vpnlab grade --step 1 my-lab5/          one step, whatever the others do
   vpnlab grade submissions/*/ --csv marks.csv --html report.html
+  vpnlab grade --print-rubric > rubric.toml
+  vpnlab grade --rubric rubric.toml submissions/*/
 
 The exit code is 0 if all checks were passed, 1 if not, 2 if used wrongly, 3 if the machine lacks something.";
 
@@ -109,6 +119,9 @@ fn seconds(text: &str) -> Result<f64, String> {
 pub fn run(args: &GradeArgs) -> Result<u8> {
     if args.worker {
         return worker::run();
+    }
+    if args.print_rubric {
+        return output::text(rubric::commented()).map(|()| 0);
     }
     crate::lab::refuse_inside_a_host()?;
     if args.reports.gradescope.is_some() && args.submissions.len() > 1 {
@@ -135,6 +148,7 @@ pub fn run(args: &GradeArgs) -> Result<u8> {
 
 /// Reads and grades the submissions.
 fn graded(args: &GradeArgs) -> Result<Vec<Grade>> {
+    let rubric = args.rubric.as_deref().map(Rubric::read).transpose()?;
     sandbox::check()?;
     let submissions = match args.submissions.is_empty() {
         true => vec![Ok(Submission::own())],
@@ -142,6 +156,9 @@ fn graded(args: &GradeArgs) -> Result<Vec<Grade>> {
     };
     let mut grades = grade_all(args, submissions)?;
     grades.iter_mut().for_each(|grade| args.hint.apply(grade));
+    if let Some(rubric) = &rubric {
+        grades.iter_mut().for_each(|grade| rubric.apply(grade));
+    }
     Ok(grades)
 }
 
