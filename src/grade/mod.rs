@@ -26,6 +26,7 @@ pub mod rubric;
 pub mod sandbox;
 pub mod stage;
 pub mod submission;
+pub mod watch;
 pub mod worker;
 
 use model::{Check, Grade, Status, VERSION};
@@ -53,6 +54,9 @@ pub struct GradeArgs {
     /// How much of the remedy is told
     #[arg(long, value_enum, default_value_t = Hint::Short)]
     hint: Hint,
+    /// Grade again whenever a file of a submission changes, until Ctrl-C
+    #[arg(long, requires = "submissions")]
+    watch: bool,
     /// How many points each check is worth, and which count: a TOML file
     #[arg(long, value_name = "FILE")]
     rubric: Option<PathBuf>,
@@ -103,6 +107,7 @@ pub const EXAMPLES: &str = "EXAMPLES:
   vpnlab grade my-lab5/                   a folder with the handout's files
   vpnlab grade --step 1 my-lab5/          one step, whatever the others do
   vpnlab grade submissions/*/ --csv marks.csv --html report.html
+  vpnlab grade --watch my-lab5/           again whenever a file is saved
   vpnlab grade --print-rubric > rubric.toml
   vpnlab grade --rubric rubric.toml submissions/*/
 
@@ -123,6 +128,14 @@ pub fn run(args: &GradeArgs) -> Result<u8> {
     if args.print_rubric {
         return output::text(rubric::commented()).map(|()| 0);
     }
+    if args.watch {
+        return watch::watch(&args.submissions, || once(args).map(drop)).map(|()| 0);
+    }
+    once(args)
+}
+
+/// Grades all submissions; returns the exit code.
+fn once(args: &GradeArgs) -> Result<u8> {
     crate::lab::refuse_inside_a_host()?;
     if args.reports.gradescope.is_some() && args.submissions.len() > 1 {
         return Err(Error::usage("--gradescope is for one submission").hint("use --json or --csv for several"));

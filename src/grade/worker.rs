@@ -68,6 +68,8 @@ pub fn run() -> Result<u8> {
     drop(text);
     let own = fs::File::open("/proc/self/exe").context(|| "cannot read vpnlab itself".into())?;
     become_root_of_nothing()?;
+    // Whoever kills the grader ends its workers. (Only from here on: becoming somebody else would have cleared it.)
+    prctl::set_pdeathsig(Signal::SIGKILL).context(|| "cannot tie the grader to its parent".into())?;
     match sys::fork().context(|| "cannot start the grader's own process".into())? {
         ForkResult::Child => {
             // Whoever kills the one outside ends this one, and the kernel then ends everything else in here.
