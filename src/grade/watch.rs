@@ -101,7 +101,7 @@ fn separator(run: usize, changed: &[&Path]) -> String {
 /// # Errors
 /// Those of the first call. Later ones are said, and the next change may mend them.
 pub fn watch(folders: &[PathBuf], mut once: impl FnMut() -> Result<()>) -> Result<()> {
-    // All threads that are started from here on have the signals blocked; programs are started without that.
+    // All threads that are started from here on have the signals blocked, and so has a worker, which undoes it.
     let signals = Signals::block()?;
     thread::spawn(move || {
         if signals.wait_for_end().is_ok() {

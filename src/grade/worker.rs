@@ -11,7 +11,7 @@ use std::path::PathBuf;
 use nix::mount::{MsFlags, mount};
 use nix::sched::{CloneFlags, unshare};
 use nix::sys::prctl;
-use nix::sys::signal::Signal;
+use nix::sys::signal::{SigSet, Signal};
 use nix::sys::wait::{WaitStatus, waitpid};
 use nix::unistd::{ForkResult, Gid, Uid, getgid, getuid, setgroups, setresgid, setresuid};
 use serde::{Deserialize, Serialize};
@@ -62,6 +62,8 @@ pub enum Told {
 /// # Errors
 /// The kernel refuses what a sandbox needs.
 pub fn run() -> Result<u8> {
+    // Whoever started this may have signals blocked, as `--watch` has; the programs would inherit that.
+    SigSet::all().thread_unblock().context(|| "cannot let signals through".into())?;
     let mut text = String::new();
     io::stdin().read_to_string(&mut text).context(|| "cannot read what to grade".into())?;
     let job: Job = serde_json::from_str(&text).context(|| "cannot read what to grade".into())?;
