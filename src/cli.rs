@@ -45,6 +45,9 @@ pub enum Command {
     /// Grade programs by what they do on the wire: is each step done, and if not, why?
     #[command(after_help = grade::EXAMPLES)]
     Grade(grade::GradeArgs),
+    /// Write the skeleton of the handout's programs, to fill in
+    #[command(after_help = grade::init::EXAMPLES)]
+    Init(grade::init::InitArgs),
     /// Step 1: show the packets that the kernel sends through a TUN device
     #[command(after_help = examples::tun_read())]
     TunRead(tun_read::TunReadArgs),
@@ -97,6 +100,7 @@ impl Cli {
             Command::Demo(args) => return demo::run(args),
             Command::Trace(args) => return trace::run(args),
             Command::Grade(args) => return grade::run(args),
+            Command::Init(args) => grade::init::run(args),
             Command::TunRead(args) => tun_read::run(args),
             Command::TunPing(args) => tun_ping::run(args),
             Command::UdpSink(args) => udp_sink::run(args),

@@ -173,3 +173,18 @@ fn a_log_file_that_cannot_be_opened_is_an_error() {
     let said = usage_error(&["udp-sink", "--log-file", "/proc/none/log"]);
     assert!(said.starts_with("cannot open log file /proc/none/log: "), "{said}");
 }
+
+#[test]
+fn a_rubric_is_printed_and_a_wrong_one_is_told_by_its_line() {
+    let printed = vpnlab(&["grade", "--print-rubric"]);
+    assert_eq!(printed.status.code(), Some(0));
+    let text = String::from_utf8(printed.stdout).unwrap();
+    assert!(text.contains("\n\"step4.ping-userv\" = 1 ") && text.contains("\ndefault = 1\n"), "{text}");
+
+    let path = std::env::temp_dir().join(format!("vpnlab-rubric-{}.toml", std::process::id()));
+    std::fs::write(&path, "[points]\n\"step4.ping-user\" = 1\n").unwrap();
+    let said = usage_error(&["grade", "--rubric", path.to_str().unwrap()]);
+    std::fs::remove_file(&path).unwrap();
+    assert!(said.contains("line 2: there is no check \"step4.ping-user\"; `vpnlab grade --print-rubric`"), "{said}");
+    assert!(usage_error(&["grade", "--rubric", "/nowhere"]).starts_with("cannot read the rubric /nowhere: "));
+}

@@ -18,15 +18,19 @@ use crate::error::{Context, Error, Exit, Result};
 use crate::output;
 
 pub mod checks;
+pub mod init;
 pub mod model;
 pub mod packets;
 pub mod report;
+pub mod rubric;
 pub mod sandbox;
 pub mod stage;
 pub mod submission;
+pub mod watch;
 pub mod worker;
 
 use model::{Check, Grade, Status, VERSION};
+use rubric::Rubric;
 use submission::Submission;
 use worker::{Job, Told};
 
@@ -50,6 +54,15 @@ pub struct GradeArgs {
     /// How much of the remedy is told
     #[arg(long, value_enum, default_value_t = Hint::Short)]
     hint: Hint,
+    /// Grade again whenever a file of a submission changes, until Ctrl-C
+    #[arg(long, requires = "submissions")]
+    watch: bool,
+    /// How many points each check is worth, and which count: a TOML file
+    #[arg(long, value_name = "FILE")]
+    rubric: Option<PathBuf>,
+    /// Print a rubric of all checks, with comments, and do nothing else
+    #[arg(long)]
+    print_rubric: bool,
     #[command(flatten, next_help_heading = "Reports")]
     reports: Reports,
     /// Be the process that grades one submission.
@@ -94,6 +107,9 @@ pub const EXAMPLES: &str = "EXAMPLES:
   vpnlab grade my-lab5/                   a folder with the handout's files
   vpnlab grade --step 1 my-lab5/          one step, whatever the others do
   vpnlab grade submissions/*/ --csv marks.csv --html report.html
+  vpnlab grade --watch my-lab5/           again whenever a file is saved
+  vpnlab grade --print-rubric > rubric.toml
+  vpnlab grade --rubric rubric.toml submissions/*/
 
 The exit code is 0 if all checks were passed, 1 if not, 2 if used wrongly, 3 if the machine lacks something.";
 
@@ -109,6 +125,17 @@ pub fn run(args: &GradeArgs) -> Result<u8> {
     if args.worker {
         return worker::run();
     }
+    if args.print_rubric {
+        return output::text(rubric::commented()).map(|()| 0);
+    }
+    if args.watch {
+        return watch::watch(&args.submissions, || once(args).map(drop)).map(|()| 0);
+    }
+    once(args)
+}
+
+/// Grades all submissions; returns the exit code.
+fn once(args: &GradeArgs) -> Result<u8> {
     crate::lab::refuse_inside_a_host()?;
     if args.reports.gradescope.is_some() && args.submissions.len() > 1 {
         return Err(Error::usage("--gradescope is for one submission").hint("use --json or --csv for several"));
@@ -134,6 +161,7 @@ pub fn run(args: &GradeArgs) -> Result<u8> {
 
 /// Reads and grades the submissions.
 fn graded(args: &GradeArgs) -> Result<Vec<Grade>> {
+    let rubric = args.rubric.as_deref().map(Rubric::read).transpose()?;
     sandbox::check()?;
     let submissions = match args.submissions.is_empty() {
         true => vec![Ok(Submission::own())],
@@ -141,6 +169,9 @@ fn graded(args: &GradeArgs) -> Result<Vec<Grade>> {
     };
     let mut grades = grade_all(args, submissions)?;
     grades.iter_mut().for_each(|grade| args.hint.apply(grade));
+    if let Some(rubric) = &rubric {
+        grades.iter_mut().for_each(|grade| rubric.apply(grade));
+    }
     Ok(grades)
 }
 

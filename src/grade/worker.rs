@@ -11,7 +11,7 @@ use std::path::PathBuf;
 use nix::mount::{MsFlags, mount};
 use nix::sched::{CloneFlags, unshare};
 use nix::sys::prctl;
-use nix::sys::signal::Signal;
+use nix::sys::signal::{SigSet, Signal};
 use nix::sys::wait::{WaitStatus, waitpid};
 use nix::unistd::{ForkResult, Gid, Uid, getgid, getuid, setgroups, setresgid, setresuid};
 use serde::{Deserialize, Serialize};
@@ -62,12 +62,16 @@ pub enum Told {
 /// # Errors
 /// The kernel refuses what a sandbox needs.
 pub fn run() -> Result<u8> {
+    // Whoever started this may have signals blocked, as `--watch` has; the programs would inherit that.
+    SigSet::all().thread_unblock().context(|| "cannot let signals through".into())?;
     let mut text = String::new();
     io::stdin().read_to_string(&mut text).context(|| "cannot read what to grade".into())?;
     let job: Job = serde_json::from_str(&text).context(|| "cannot read what to grade".into())?;
     drop(text);
     let own = fs::File::open("/proc/self/exe").context(|| "cannot read vpnlab itself".into())?;
     become_root_of_nothing()?;
+    // Whoever kills the grader ends its workers. (Only from here on: becoming somebody else would have cleared it.)
+    prctl::set_pdeathsig(Signal::SIGKILL).context(|| "cannot tie the grader to its parent".into())?;
     match sys::fork().context(|| "cannot start the grader's own process".into())? {
         ForkResult::Child => {
             // Whoever kills the one outside ends this one, and the kernel then ends everything else in here.

@@ -20,7 +20,7 @@ mod step3;
 mod step4;
 
 /// What the steps are about.
-const STEPS: [(u8, &str); 4] = [
+pub const STEPS: [(u8, &str); 4] = [
     (1, "a TUN device, and answers to pings"),
     (2, "packets inside of datagrams"),
     (3, "the server writes and routes them"),

@@ -11,7 +11,7 @@ pub mod json;
 pub mod junit;
 mod ladder;
 #[cfg(test)]
-mod samples;
+pub(crate) mod samples;
 pub mod table;
 
 /// Points as people write them: 2, 0.5, 0.33.
