@@ -16,6 +16,8 @@ tshark:tshark
 chromium:chromium
 sysctl:procps
 nsenter:util-linux
+bwrap:bubblewrap
+prlimit:util-linux
 script:bsdutils
 /usr/bin/python3:python3
 /usr/lib/python3/dist-packages/scapy/__init__.py:python3-scapy

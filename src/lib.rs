@@ -4,6 +4,7 @@
 //! | layer | modules | what it does |
 //! |---|---|---|
 //! | the command line | [`cli`] | one variant and one `Args` per subcommand |
+//! | the grader | [`grade`] | anybody's programs, judged step by step by what they do on the wire |
 //! | the x-ray | [`trace`] | one packet's journey through the lab, and why it ended |
 //! | the handout | [`steps`] | a file per step; steps never import each other |
 //! | the testbed | [`lab`], [`demo`] | hosts as namespaces; the handout as a story |
