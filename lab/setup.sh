@@ -1,6 +1,7 @@
 #!/bin/sh
-# Installs the Debian packages that the build, the tests and the handout's own commands want, and opens /dev/net/tun to
-# every user, as udev does on an ordinary machine. Safe to run again; quiet when nothing is missing.
+# Installs the Debian packages that the build, the grader and the handout's own commands want, and opens /dev/net/tun to
+# every user, as udev does on an ordinary machine. With --tests also what the tests read files and pages with, which is
+# larger. Safe to run again; quiet when nothing is missing.
 set -eu
 
 # command or file -> package
@@ -12,8 +13,6 @@ nft:nftables
 ping:iputils-ping
 traceroute:traceroute
 tcpdump:tcpdump
-tshark:tshark
-chromium:chromium
 sysctl:procps
 nsenter:util-linux
 bwrap:bubblewrap
@@ -22,6 +21,20 @@ script:bsdutils
 /usr/bin/python3:python3
 /usr/lib/python3/dist-packages/scapy/__init__.py:python3-scapy
 '
+
+for_tests='
+tshark:tshark
+chromium:chromium
+'
+
+case ${1-} in
+    '') ;;
+    --tests) wanted=$wanted$for_tests ;;
+    *)
+        echo "usage: lab/setup.sh [--tests]" >&2
+        exit 2
+        ;;
+esac
 
 as_root() {
     if [ "$(id -u)" -eq 0 ]; then

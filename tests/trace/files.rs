@@ -28,7 +28,7 @@ fn fields(file: &Path, fields: &[&str]) -> Vec<String> {
     for field in fields {
         command.args(["-e", field]);
     }
-    let output = command.output().unwrap_or_else(|error| panic!("tshark (lab/setup.sh installs it): {error}"));
+    let output = command.output().unwrap_or_else(|error| panic!("tshark (lab/setup.sh --tests installs it): {error}"));
     let said = String::from_utf8_lossy(&output.stderr).into_owned();
     assert!(output.status.success() || said.contains("cut short in the middle"), "{said}");
     String::from_utf8_lossy(&output.stdout).lines().map(String::from).collect()
