@@ -403,9 +403,10 @@ impl Scene<'_> {
         let is_out = |frame: &&(usize, Frame)| {
             frame.0 == host && frame.1.interface == tun && frame.1.direction == Direction::Out
         };
-        let position = self.frames[..last.frame].iter().filter(is_out).count() as u64;
+        let before = &self.before[host];
+        let position = self.since_the_look(last).filter(is_out).count() as u64;
         let count = |state: &State| state.link(tun).map_or(0, |link| link.passed.sent);
-        let taken = count(&self.after[host]).saturating_sub(count(&self.before[host]));
+        let taken = count(&self.after[host]).saturating_sub(count(before));
         if taken <= position {
             let fact = match taken {
                 0 => format!("nobody has read from {tun} since"),
@@ -413,8 +414,20 @@ impl Scene<'_> {
             };
             return Ok(self.verdict(unread, host, [self.held(host, tun), fact]));
         }
+        // Those that waited there before may be all that was read.
+        let waited = before.waiting_in(tun).unwrap_or(0);
+        if taken <= position + waited {
+            let fact =
+                format!("{taken} packets were read from {tun} since, and up to {waited} had waited there before it");
+            return Ok(self.verdict(
+                Cause::Unexplained,
+                host,
+                [self.held(host, tun), fact].into_iter().chain(self.risen(host)),
+            ));
+        }
         let read = format!("it was read: {}", self.held(host, tun));
-        if let Some((datagram, difference)) = self.sent_instead(last, echo) {
+        let (instead, others) = self.sent_instead(last, echo);
+        if let Some((datagram, difference)) = instead {
             let is_ip = difference.is_ip(&datagram.payload);
             let cause = if is_ip { Cause::Changed } else { Cause::NotIp };
             let fact = format!("the datagram for {} that followed has something else in it: {difference}", datagram.to);
@@ -445,6 +458,12 @@ impl Scene<'_> {
         }
         if let Some(protocol) = self.sent_otherwise(last, echo) {
             let fact = format!("it left {} in {protocol}; the trace can follow it in UDP alone", self.name(host));
+            return Ok(self.verdict(Cause::Unexplained, host, [read, fact]));
+        }
+        // A program that still has others to send may come to this one, too.
+        if others > 0 {
+            let fact =
+                format!("{others} of the datagrams that followed have another packet in them, from before the trace");
             return Ok(self.verdict(Cause::Unexplained, host, [read, fact]));
         }
         let fact = format!("no datagram left {} after it", self.name(host));
@@ -488,8 +507,9 @@ impl Scene<'_> {
     }
 
     /// A datagram that left the host after the echo was read there, from a program that reads the TUN device or to the
-    /// tunnel's port, and in which is none of the packets that came out of the TUN device.
-    fn sent_instead(&self, last: &Sighting, echo: &Echo) -> Option<(Datagram, Difference)> {
+    /// tunnel's port, and in which is none of the packets that came out of the TUN device; and how many have another
+    /// packet in them, which the program must have read before anybody looked.
+    fn sent_instead(&self, last: &Sighting, echo: &Echo) -> (Option<(Datagram, Difference)>, usize) {
         let (host, tun) = (last.host, self.frame(last).interface.as_str());
         let state = &self.after[host];
         let ports: Vec<u16> = state
@@ -504,13 +524,17 @@ impl Scene<'_> {
         let later = self.frames[last.frame..]
             .iter()
             .filter(|(at, frame)| *at == host && frame.direction == Direction::Out && frame.interface != tun);
-        let mut datagrams = later.filter_map(|(_, frame)| sighting::any_datagram(frame.packet()?));
-        let datagram = datagrams.find(|datagram| {
+        let datagrams = later.filter_map(|(_, frame)| sighting::any_datagram(frame.packet()?)).filter(|datagram| {
             let is_tunnels = datagram.to.port() == self.topology.tunnel.port || ports.contains(&datagram.from.port());
             is_tunnels && !known.contains(datagram.payload.as_slice())
-        })?;
-        let difference = Difference::between(&echo.bytes, &datagram.payload)?;
-        Some((datagram, difference))
+        });
+        let is_another = |datagram: &Datagram| sighting::is_another_packet(&datagram.payload, &echo.bytes);
+        let (others, wrong): (Vec<_>, Vec<_>) = datagrams.partition(is_another);
+        let instead = wrong.into_iter().next().and_then(|datagram| {
+            let difference = Difference::between(&echo.bytes, &datagram.payload)?;
+            Some((datagram, difference))
+        });
+        (instead, others.len())
     }
 
     /// A datagram went onto a wire, and was not seen at the other end of it.
@@ -676,7 +700,7 @@ impl Scene<'_> {
                 && frame.1.direction == Direction::In
                 && frame.1.packet().and_then(sighting::any_datagram).is_some_and(|it| it.to.port() == port)
         };
-        let position = self.frames[..last.frame].iter().filter(is_before).count() as u64;
+        let position = self.since_the_look(last).filter(is_before).count() as u64;
         if after.risen(before, "UdpInDatagrams") <= position {
             let never = format!("it never came to the socket for port {port}, which {who} holds");
             let seen = format!("it was seen last at {} of {name}", self.frame(last).interface);
@@ -691,7 +715,8 @@ impl Scene<'_> {
         if !tun.up {
             return Ok(self.verdict(Cause::TunDown, host, [format!("{} of {name} is down", tun.name), read]));
         }
-        if let Some((bytes, difference)) = self.written_instead(last, &tun.name) {
+        let (instead, others) = self.written_instead(last, datagram, &tun.name);
+        if let Some((bytes, difference)) = instead {
             let fact = format!("what was written to {} is something else: {difference}", tun.name);
             let facts = [read, fact, bytes_of("received", &datagram.payload), bytes_of("written", &bytes)];
             return Ok(self.verdict(Cause::Changed, host, facts));
@@ -699,6 +724,14 @@ impl Scene<'_> {
         let count = |state: &State| state.link(&tun.name).map_or(0, |link| link.passed.received_lost);
         let refused = count(after).saturating_sub(count(before));
         let refused = (refused > 0).then(|| format!("{} refused {refused} of what was written to it", tun.name));
+        // A program that still has others to write may come to this one, too.
+        if others > 0 {
+            let fact = format!(
+                "{others} packets that came into {} of {name} since are others, from before the trace",
+                tun.name
+            );
+            return Ok(self.verdict(Cause::Unexplained, host, [read, fact]));
+        }
         let nothing = format!("nothing came into {} of {name}", tun.name);
         Ok(self.verdict(Cause::NotWritten, host, [read, nothing].into_iter().chain(refused)))
     }
@@ -723,18 +756,39 @@ impl Scene<'_> {
         Some(self.verdict(Cause::NobodyListens, last.host, facts.into_iter().chain(self.quotes(last.leg))))
     }
 
-    /// A packet that was written to a TUN device after the datagram was read, and was in no datagram.
-    fn written_instead(&self, last: &Sighting, tun: &str) -> Option<(Vec<u8>, Difference)> {
-        let What::Inside(datagram, _) = &last.what else { return None };
+    /// A packet that was written to a TUN device after the datagram was read, and was in no datagram; and how many others
+    /// were written, which must have come before anybody looked.
+    fn written_instead(
+        &self,
+        last: &Sighting,
+        datagram: &Datagram,
+        tun: &str,
+    ) -> (Option<(Vec<u8>, Difference)>, usize) {
         let of_host =
             |from: usize| self.frames[from..].iter().filter(|(at, _)| *at == last.host).map(|(_, frame)| frame);
         let carried: HashSet<Vec<u8>> =
             of_host(0).filter_map(|frame| sighting::any_datagram(frame.packet()?)).map(|it| it.payload).collect();
-        let mut written = of_host(last.frame)
+        let written = of_host(last.frame)
             .filter(|frame| frame.interface == tun && frame.direction == Direction::In)
             .filter(|frame| !carried.contains(&frame.bytes));
-        let frame = written.next()?;
-        Some((frame.bytes.clone(), Difference::between(&datagram.payload, &frame.bytes)?))
+        let (mut instead, mut others) = (None, 0);
+        for frame in written {
+            match sighting::is_another_packet(&frame.bytes, &datagram.payload) {
+                true => others += 1,
+                false if instead.is_none() => {
+                    let difference = Difference::between(&datagram.payload, &frame.bytes);
+                    instead = difference.map(|difference| (frame.bytes.clone(), difference));
+                }
+                false => {}
+            }
+        }
+        (instead, others)
+    }
+
+    /// The frames of all hosts from the first look at this one's counters until a sighting.
+    fn since_the_look(&self, last: &Sighting) -> impl Iterator<Item = &(usize, Frame)> {
+        let looked = self.before[last.host].at;
+        self.frames[..last.frame].iter().filter(move |(_, frame)| frame.at > looked)
     }
 
     /// Whether the bytes at this place are not those that were read from the TUN device before.

@@ -8,6 +8,7 @@ use std::fs;
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, SocketAddrV4};
 use std::path::Path;
+use std::time::{Duration, SystemTime};
 
 use ipnet::IpNet;
 use log::Level;
@@ -99,6 +100,10 @@ pub struct State {
     pub holders: Vec<Holder>,
     /// Its neighbours.
     pub neighbours: Vec<Neighbour>,
+    /// When the interfaces had counted this: the time since 1970. What passed later is not in their counters.
+    pub at: Duration,
+    /// How many packets each interface has been handed, by its number.
+    handed_on: Vec<(u32, u64)>,
     counters: BTreeMap<String, u64>,
 }
 
@@ -127,6 +132,15 @@ impl State {
     /// The addresses of an interface.
     pub fn addresses(&self, name: &str) -> &[IpNet] {
         self.links.iter().find(|(link, _)| link.name == name).map_or(&[], |(_, addresses)| addresses)
+    }
+
+    /// How many packets wait in a TUN device for its program, at most: those that it has been handed, without those that
+    /// were read. One that was dropped there counts, too, and a large one that its program takes in one piece counts
+    /// more than once. `None` where the kernel does not tell.
+    pub fn waiting_in(&self, tun: &str) -> Option<u64> {
+        let link = self.link(tun)?;
+        let (_, handed_on) = self.handed_on.iter().find(|(index, _)| *index == link.index)?;
+        Some(handed_on.saturating_sub(link.passed.sent))
     }
 
     /// The programs that hold this TUN device.
@@ -197,11 +211,14 @@ pub fn look_at(lab: &Lab, host: usize) -> Result<State> {
 fn look_at_this_host() -> Result<State> {
     let net = Net::open(Level::Debug)?;
     let links = net.links_and_addresses()?;
+    let at = SystemTime::UNIX_EPOCH.elapsed().unwrap_or_default();
+    // After the time and the interfaces' own counters: what passes between is taken for waiting, not forgotten.
+    let handed_on = net.handed_on().unwrap_or_default();
     let mut sockets = udp_sockets("udp")?;
     sockets.extend(udp_sockets("udp6").unwrap_or_default());
     let mut counters = counters("snmp")?;
     counters.extend(self::counters("netstat")?);
-    Ok(State { links, sockets, holders: Vec::new(), neighbours: net.neighbours()?, counters })
+    Ok(State { links, sockets, holders: Vec::new(), neighbours: net.neighbours()?, at, handed_on, counters })
 }
 
 /// What the kernel of a host would do with a packet, and how it is set; asked when it matters.

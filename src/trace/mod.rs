@@ -109,7 +109,6 @@ pub fn run(args: &TraceArgs) -> Result<u8> {
 
     // The kernel begins to take times a moment after somebody wants them (net_enable_timestamp in net/core/dev.c).
     let _times = Capture::open()?;
-    let before = evidence::look(&lab)?;
     let seen = capture(&lab, from, to, args.size)?;
     let after = evidence::look(&lab)?;
     let scene = Scene {
@@ -120,7 +119,7 @@ pub fn run(args: &TraceArgs) -> Result<u8> {
         refused: seen.refused,
         frames: &seen.frames,
         sightings: &seen.sightings,
-        before: &before,
+        before: &seen.before,
         after: &after,
         ask: Questions::to(&lab),
     };
@@ -172,7 +171,6 @@ pub struct Traced {
 /// # Errors
 /// It cannot be sent or captured, or a host does not tell about itself.
 pub fn follow(lab: &Lab, from: usize, to: Ipv4Addr, length: usize) -> Result<Traced> {
-    let before = evidence::look(lab)?;
     let seen = capture(lab, from, to, length)?;
     let after = evidence::look(lab)?;
     let scene = Scene {
@@ -183,7 +181,7 @@ pub fn follow(lab: &Lab, from: usize, to: Ipv4Addr, length: usize) -> Result<Tra
         refused: seen.refused,
         frames: &seen.frames,
         sightings: &seen.sightings,
-        before: &before,
+        before: &seen.before,
         after: &after,
         ask: Questions::to(lab),
     };
@@ -195,7 +193,7 @@ pub fn follow(lab: &Lab, from: usize, to: Ipv4Addr, length: usize) -> Result<Tra
             leg: sighting.leg,
             host: lab.topology.hosts[sighting.host].name.clone(),
             interface: frame.interface.clone(),
-            is_tun: is_tun(&after[sighting.host]) || is_tun(&before[sighting.host]),
+            is_tun: is_tun(&after[sighting.host]) || is_tun(&seen.before[sighting.host]),
             direction: frame.direction,
             in_datagram: matches!(sighting.what, What::Inside(..)),
             milliseconds: ladder::since(&scene, sighting),
@@ -255,6 +253,8 @@ fn create(path: &Path) -> Result<File> {
 /// What came of the echo.
 #[derive(Default)]
 struct Seen {
+    /// The hosts before the request was sent.
+    before: Vec<State>,
     frames: Vec<(usize, Frame)>,
     /// How many bytes the frames have in all, and how many of them have the echo in them.
     bytes: usize,
@@ -293,8 +293,10 @@ fn capture(lab: &Lab, from: usize, to: Ipv4Addr, length: usize) -> Result<Seen> 
     let mark = Mark::new(number ^ u64::from(std::process::id()) << 48);
     let open = |network| namespace::inside(network, Capture::open);
     let mut captures = lab.networks.hosts.iter().map(open).collect::<Result<Vec<_>>>()?;
+    // The captures come first, so that no packet passes unseen that the hosts' counters have.
+    let before = evidence::look(lab)?;
     let socket = namespace::inside(&lab.networks.hosts[from], || EchoSocket::open(mark))?;
-    let mut seen = Seen::default();
+    let mut seen = Seen { before, ..Seen::default() };
 
     let started = Instant::now();
     let mut deadline = started + UNSEEN;

@@ -8,7 +8,7 @@ use std::net::{Ipv4Addr, SocketAddrV4};
 use pnet_packet::Packet;
 use pnet_packet::icmp::{IcmpPacket, IcmpType, IcmpTypes};
 use pnet_packet::ip::IpNextHeaderProtocols;
-use pnet_packet::ipv4::{Ipv4Flags, Ipv4Packet};
+use pnet_packet::ipv4::{self, Ipv4Flags, Ipv4Packet};
 use pnet_packet::udp::UdpPacket;
 
 /// The bytes in front of an echo's payload: an IPv4 header without options, and an ICMP header (RFC 791, RFC 792).
@@ -160,6 +160,23 @@ pub fn any_datagram(packet: &[u8]) -> Option<Datagram> {
     let ip = V4::parse(packet)?;
     let is_udp = ip.fields.get_next_level_protocol() == IpNextHeaderProtocols::Udp;
     if is_udp && ip.fields.get_fragment_offset() == 0 { datagram(&ip) } else { None }
+}
+
+/// Whether bytes that are not the echo are another packet: whole, and not the echo with something in it changed.
+pub fn is_another_packet(bytes: &[u8], echo: &[u8]) -> bool {
+    const IPV6_HEADER: usize = 40;
+    let number = |from: usize| Some(usize::from(u16::from_be_bytes([*bytes.get(from)?, *bytes.get(from + 1)?])));
+    match bytes.first().map(|byte| byte >> 4) {
+        Some(4) => {
+            let Some(ip) = V4::parse(bytes).filter(|_| number(2) == Some(bytes.len())) else { return false };
+            // The identification, the protocol, the addresses, the identifier and the number of the echo.
+            let tells = [4..6, 9..10, 12..20, 24..28];
+            let differs = tells.into_iter().any(|place| bytes.get(place.clone()) != echo.get(place));
+            ipv4::checksum(&ip.fields) == ip.fields.get_checksum() && differs
+        }
+        Some(6) => number(4).is_some_and(|payload| payload + IPV6_HEADER == bytes.len()),
+        _ => false,
+    }
 }
 
 /// Request or reply, by the ICMP type.
@@ -410,6 +427,30 @@ mod tests {
                     let _ = (find(&changed, MARK), any_datagram(&changed));
                 }
             }
+        }
+    }
+
+    #[test]
+    fn another_packet_is_whole_and_not_the_echo_changed() {
+        let with_checksum = |mut packet: Vec<u8>| {
+            let sum = ipv4::checksum(&Ipv4Packet::new(&packet).unwrap());
+            packet[10..12].copy_from_slice(&sum.to_be_bytes());
+            packet
+        };
+        let was = with_checksum(echo(8));
+        let mut other = was.clone();
+        other[27] ^= 1;
+        assert!(is_another_packet(&other, &was));
+        assert!(is_another_packet(&with_checksum(ip(17, b"anything")), &was));
+        let v6 = [&[0x60, 0, 0, 0, 0, 8, 58, 255][..], &[0; 40]].concat();
+        assert!(is_another_packet(&v6, &was));
+        let mut changed = was.clone();
+        changed[40] ^= 1;
+        let mut wrong = other.clone();
+        wrong[11] ^= 1;
+        let cut = &other[..40];
+        for is in [&was[..], &changed, &wrong, cut, &v6[..47], b"text", b""] {
+            assert!(!is_another_packet(is, &was), "{is:02x?}");
         }
     }
 

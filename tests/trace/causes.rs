@@ -373,6 +373,14 @@ for_each_user! {
         has(&names(&lab, &[], "not-written", "server", "request"), "server sent the datagram on to 10.1.2.2:");
     }
 
+    fn a_slow_program_with_others_to_send_is_not_blamed_for_what_it_has_not_come_to(user: User) {
+        let lab = Lab::up_at(user, 4);
+        let (_client, _server) = with_mistake(&lab, "slow", "none");
+        lab.sh("useru", "ping -q -c 9 -i 0.01 -W 0.1 userv").expect(1);
+        let facts = names(&lab, &[], "unexplained", "useru", "request");
+        has(&facts, " had waited there before it");
+    }
+
     fn a_datagram_in_a_datagram_in_a_datagram(user: User) {
         let lab = Lab::up_at(user, 4);
         // Each is larger than the one before; from the MTU on, each makes two.
