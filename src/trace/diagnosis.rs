@@ -5,6 +5,7 @@
 
 use std::collections::HashSet;
 use std::net::{IpAddr, Ipv4Addr};
+use std::time::Duration;
 
 use nix::errno::Errno;
 use serde::Serialize;
@@ -45,6 +46,8 @@ pub struct Scene<'a> {
     pub refused: Option<i32>,
     /// All frames that were captured, each with its host, in the order of their times.
     pub frames: &'a [(usize, Frame)],
+    /// Until when they were: the time since 1970.
+    pub until: Duration,
     /// Where the echo was in them.
     pub sightings: &'a [Sighting],
     /// The hosts before it was sent.
@@ -466,7 +469,8 @@ impl Scene<'_> {
                 format!("{others} of the datagrams that followed have another packet in them, from before the trace");
             return Ok(self.verdict(Cause::Unexplained, host, [read, fact]));
         }
-        let fact = format!("no datagram left {} after it", self.name(host));
+        let waited = self.waited(last);
+        let fact = format!("no datagram left {} within {waited} after it with this packet in it", self.name(host));
         Ok(self.verdict(Cause::NotSent, host, [read, fact]))
     }
 
@@ -732,7 +736,7 @@ impl Scene<'_> {
             );
             return Ok(self.verdict(Cause::Unexplained, host, [read, fact]));
         }
-        let nothing = format!("nothing came into {} of {name}", tun.name);
+        let nothing = format!("nothing came into {} of {name} within {}", tun.name, self.waited(last));
         Ok(self.verdict(Cause::NotWritten, host, [read, nothing].into_iter().chain(refused)))
     }
 
@@ -783,6 +787,11 @@ impl Scene<'_> {
             }
         }
         (instead, others)
+    }
+
+    /// How long what should follow a sighting was waited for. A program that takes longer is only late.
+    fn waited(&self, last: &Sighting) -> String {
+        format!("{:.1} s", self.until.saturating_sub(self.frame(last).at).as_secs_f64())
     }
 
     /// The frames of all hosts from the first look at this one's counters until a sighting.

@@ -118,6 +118,7 @@ pub fn run(args: &TraceArgs) -> Result<u8> {
         length: args.size,
         refused: seen.refused,
         frames: &seen.frames,
+        until: seen.until,
         sightings: &seen.sightings,
         before: &seen.before,
         after: &after,
@@ -180,6 +181,7 @@ pub fn follow(lab: &Lab, from: usize, to: Ipv4Addr, length: usize) -> Result<Tra
         length,
         refused: seen.refused,
         frames: &seen.frames,
+        until: seen.until,
         sightings: &seen.sightings,
         before: &seen.before,
         after: &after,
@@ -256,6 +258,8 @@ struct Seen {
     /// The hosts before the request was sent.
     before: Vec<State>,
     frames: Vec<(usize, Frame)>,
+    /// Until when they were captured: the time since 1970.
+    until: Duration,
     /// How many bytes the frames have in all, and how many of them have the echo in them.
     bytes: usize,
     traced: usize,
@@ -337,9 +341,9 @@ fn capture(lab: &Lab, from: usize, to: Ipv4Addr, length: usize) -> Result<Seen> 
         }
     }
     // What has passed by now may still wait in the sockets.
-    let end = SystemTime::UNIX_EPOCH.elapsed().unwrap_or_default();
+    seen.until = SystemTime::UNIX_EPOCH.elapsed().unwrap_or_default();
     for (host, capture) in captures.iter_mut().enumerate() {
-        while let Some(frame) = capture.take()?.filter(|frame| frame.at <= end) {
+        while let Some(frame) = capture.take()?.filter(|frame| frame.at <= seen.until) {
             seen.keep(host, frame, mark);
         }
     }

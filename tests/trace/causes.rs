@@ -85,7 +85,8 @@ for_each_user! {
         let (_client, _server) = with_mistake(&lab, "forgets", "none");
         let facts = names(&lab, &[], "not-sent", "useru", "request");
         has(&facts, "it was read: tun0 of useru is held by python3");
-        has(&facts, "no datagram left useru");
+        has(&facts, "no datagram left useru within 1.");
+        has(&facts, "s after it with this packet in it");
     }
 
     fn wrong_peer(user: User) {
@@ -166,7 +167,7 @@ for_each_user! {
         let (client, server) = with_mistake(&lab, "none", "forgets");
         let facts = names(&lab, &[], "not-written", "server", "request");
         has(&facts, "it was read: the socket for port 9090 is empty");
-        has(&facts, "nothing came into tun0 of server");
+        has(&facts, "nothing came into tun0 of server within 1.");
         client.end_with("KILL");
         server.end_with("KILL");
         // What is no packet is refused by the device.
