@@ -3,7 +3,7 @@
 //! A cause is named only for a fact that proves it; where there is none, the answer is that nobody knows. Each function
 //! here stands for one place where a packet can end.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 use std::net::{IpAddr, Ipv4Addr};
 use std::time::Duration;
 
@@ -69,6 +69,17 @@ pub struct Verdict {
     pub leg: Leg,
     /// What was seen that proves it.
     pub facts: Vec<String>,
+}
+
+/// What a program sent after the echo was read.
+#[derive(Default)]
+struct Instead {
+    /// A datagram with neither the echo nor another packet in it, and how it differs from the echo.
+    instead: Option<(Datagram, Difference)>,
+    /// How many have another packet in them, which the program must have read before anybody looked.
+    others: usize,
+    /// How many are like one that it sent before the echo.
+    repeated: usize,
 }
 
 impl Scene<'_> {
@@ -429,7 +440,7 @@ impl Scene<'_> {
             ));
         }
         let read = format!("it was read: {}", self.held(host, tun));
-        let (instead, others) = self.sent_instead(last, echo);
+        let Instead { instead, others, repeated } = self.sent_instead(last, echo);
         if let Some((datagram, difference)) = instead {
             let is_ip = difference.is_ip(&datagram.payload);
             let cause = if is_ip { Cause::Changed } else { Cause::NotIp };
@@ -467,6 +478,11 @@ impl Scene<'_> {
         if others > 0 {
             let fact =
                 format!("{others} of the datagrams that followed have another packet in them, from before the trace");
+            return Ok(self.verdict(Cause::Unexplained, host, [read, fact]));
+        }
+        // Nor is it known what a program sends that sends the same again and again.
+        if repeated > 0 {
+            let fact = format!("{repeated} of the datagrams that followed are like one that left before it");
             return Ok(self.verdict(Cause::Unexplained, host, [read, fact]));
         }
         let waited = self.waited(last);
@@ -511,9 +527,8 @@ impl Scene<'_> {
     }
 
     /// A datagram that left the host after the echo was read there, from a program that reads the TUN device or to the
-    /// tunnel's port, and in which is none of the packets that came out of the TUN device; and how many have another
-    /// packet in them, which the program must have read before anybody looked.
-    fn sent_instead(&self, last: &Sighting, echo: &Echo) -> (Option<(Datagram, Difference)>, usize) {
+    /// tunnel's port, and in which is none of the packets that came out of the TUN device.
+    fn sent_instead(&self, last: &Sighting, echo: &Echo) -> Instead {
         let (host, tun) = (last.host, self.frame(last).interface.as_str());
         let state = &self.after[host];
         let ports: Vec<u16> = state
@@ -522,23 +537,38 @@ impl Scene<'_> {
             .filter(|socket| state.socket_holders(socket).any(|holder| holder.tuns.iter().any(|name| name == tun)))
             .map(|socket| socket.local.port())
             .collect();
-        let of_host = || self.frames.iter().filter(|(at, _)| *at == host).map(|(_, frame)| frame);
-        let known: HashSet<&[u8]> =
-            of_host().filter(|frame| frame.interface == tun).filter_map(Frame::packet).collect();
-        let later = self.frames[last.frame..]
-            .iter()
-            .filter(|(at, frame)| *at == host && frame.direction == Direction::Out && frame.interface != tun);
-        let datagrams = later.filter_map(|(_, frame)| sighting::any_datagram(frame.packet()?)).filter(|datagram| {
-            let is_tunnels = datagram.to.port() == self.topology.tunnel.port || ports.contains(&datagram.from.port());
-            is_tunnels && !known.contains(datagram.payload.as_slice())
-        });
-        let is_another = |datagram: &Datagram| sighting::is_another_packet(&datagram.payload, &echo.bytes);
-        let (others, wrong): (Vec<_>, Vec<_>) = datagrams.partition(is_another);
-        let instead = wrong.into_iter().next().and_then(|datagram| {
-            let difference = Difference::between(&echo.bytes, &datagram.payload)?;
-            Some((datagram, difference))
-        });
-        (instead, others.len())
+        let of_host = || self.frames.iter().enumerate().filter(|(_, (at, _))| *at == host);
+        let of_tun = || of_host().map(|(_, (_, frame))| frame).filter(|frame| frame.interface == tun);
+        let known: HashSet<&[u8]> = of_tun().filter_map(Frame::packet).collect();
+        let out = of_host().filter(|(_, (_, frame))| frame.direction == Direction::Out && frame.interface != tun);
+        let sent: Vec<(usize, Datagram)> = out
+            .filter_map(|(place, (_, frame))| Some((place, sighting::any_datagram(frame.packet()?)?)))
+            .filter(|(_, datagram)| {
+                let to_its_port = datagram.to.port() == self.topology.tunnel.port;
+                (to_its_port || ports.contains(&datagram.from.port())) && !known.contains(datagram.payload.as_slice())
+            })
+            .collect();
+        // What is sent more often than there were packets to send is sent without one: a sign of life.
+        let read = of_tun().filter(|frame| frame.direction == Direction::Out).count() as u64
+            + self.before[host].waiting_in(tun).unwrap_or(0);
+        // How often each payload was sent, and where first.
+        let mut alike: HashMap<&[u8], (u64, usize)> = HashMap::new();
+        for (place, datagram) in &sent {
+            alike.entry(&datagram.payload).or_insert((0, *place)).0 += 1;
+        }
+        let mut found = Instead::default();
+        for (_, datagram) in sent.iter().filter(|(place, _)| *place > last.frame) {
+            let payload = datagram.payload.as_slice();
+            let (times, first) = alike[payload];
+            match Difference::between(&echo.bytes, payload) {
+                _ if sighting::is_another_packet(payload, &echo.bytes) => found.others += 1,
+                _ if times > read => {}
+                _ if first < last.frame => found.repeated += 1,
+                Some(difference) if found.instead.is_none() => found.instead = Some((datagram.clone(), difference)),
+                _ => {}
+            }
+        }
+        found
     }
 
     /// A datagram went onto a wire, and was not seen at the other end of it.

@@ -89,6 +89,12 @@ for_each_user! {
         has(&facts, "s after it with this packet in it");
     }
 
+    fn a_sign_of_life_is_not_taken_for_the_packet(user: User) {
+        let lab = Lab::up_at(user, 4);
+        let (_client, _server) = with_mistake(&lab, "hello", "none");
+        has(&names(&lab, &[], "not-sent", "useru", "request"), "with this packet in it");
+    }
+
     fn wrong_peer(user: User) {
         let lab = Lab::up_at(user, 4);
         let (client, server) = with_mistake(&lab, "none", "port");
