@@ -71,6 +71,9 @@ pub struct Verdict {
     pub facts: Vec<String>,
 }
 
+/// After what time a socket is looked at again, whether something still waits in it.
+const AGAIN: Duration = Duration::from_millis(50);
+
 /// What a program sent after the echo was read.
 #[derive(Default)]
 struct Instead {
@@ -713,21 +716,7 @@ impl Scene<'_> {
             [] => "the program whose socket it is".to_string(),
             some => some.iter().map(ToString::to_string).collect::<Vec<_>>().join(", "),
         };
-        if socket.waiting > 0 {
-            let lost = socket.lost.saturating_sub(before.same(socket).map_or(0, |socket| socket.lost));
-            let full = (lost > 0).then(|| format!("the socket was full, and lost {lost}"));
-            let fact = format!(
-                "{} bytes wait in the socket for port {}, which {who} holds",
-                socket.waiting,
-                datagram.to.port()
-            );
-            return Ok(self.verdict(Cause::DatagramUnread, host, [fact].into_iter().chain(full)));
-        }
-        if let Some(verdict) = self.changed_on_the_way(last, &datagram.payload, datagram.fragment) {
-            return Ok(verdict);
-        }
-        // The kernel counts a datagram when a program takes it, not when it comes (udp_recvmsg in net/ipv4/udp.c). A
-        // firewall may have dropped it before it came to the socket.
+        // The kernel counts a datagram when a program takes it, not when it comes (udp_recvmsg in net/ipv4/udp.c).
         let port = datagram.to.port();
         let is_before = |frame: &&(usize, Frame)| {
             frame.0 == host
@@ -735,7 +724,27 @@ impl Scene<'_> {
                 && frame.1.packet().and_then(sighting::any_datagram).is_some_and(|it| it.to.port() == port)
         };
         let position = self.since_the_look(last).filter(is_before).count() as u64;
-        if after.risen(before, "UdpInDatagrams") <= position {
+        let taken = after.risen(before, "UdpInDatagrams");
+        if socket.waiting > 0 {
+            // A program that reads may come to this one, too; or it has, and others wait.
+            std::thread::sleep(AGAIN);
+            let still = self.ask.waiting(host, socket)?.unwrap_or(0);
+            if taken > position || still < socket.waiting {
+                let now =
+                    format!("{still} bytes wait in the socket for port {port}, which {who} holds, and is reading");
+                let read = format!("{taken} datagrams were read on {name} since the trace began");
+                return Ok(self.verdict(Cause::Unexplained, host, [now, read].into_iter().chain(self.risen(host))));
+            }
+            let lost = socket.lost.saturating_sub(before.same(socket).map_or(0, |socket| socket.lost));
+            let full = (lost > 0).then(|| format!("the socket was full, and lost {lost}"));
+            let fact = format!("{} bytes wait in the socket for port {port}, which {who} holds", socket.waiting);
+            return Ok(self.verdict(Cause::DatagramUnread, host, [fact].into_iter().chain(full)));
+        }
+        if let Some(verdict) = self.changed_on_the_way(last, &datagram.payload, datagram.fragment) {
+            return Ok(verdict);
+        }
+        // A firewall may have dropped it before it came to the socket.
+        if taken <= position {
             let never = format!("it never came to the socket for port {port}, which {who} holds");
             let seen = format!("it was seen last at {} of {name}", self.frame(last).interface);
             return Ok(self.verdict(Cause::Unexplained, host, [seen, never].into_iter().chain(self.risen(host))));

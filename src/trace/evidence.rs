@@ -214,8 +214,7 @@ fn look_at_this_host() -> Result<State> {
     let at = SystemTime::UNIX_EPOCH.elapsed().unwrap_or_default();
     // After the time and the interfaces' own counters: what passes between is taken for waiting, not forgotten.
     let handed_on = net.handed_on().unwrap_or_default();
-    let mut sockets = udp_sockets("udp")?;
-    sockets.extend(udp_sockets("udp6").unwrap_or_default());
+    let sockets = udp_sockets_of_both()?;
     let mut counters = counters("snmp")?;
     counters.extend(self::counters("netstat")?);
     Ok(State { links, sockets, holders: Vec::new(), neighbours: net.neighbours()?, at, handed_on, counters })
@@ -253,6 +252,12 @@ impl<'l> Questions<'l> {
         self.ask(host, |net| Ok(net.forward_to(source.into(), destination.into(), arrives_on)))
     }
 
+    /// A socket's bytes that wait in it now; `None` where it is closed.
+    pub fn waiting(&self, host: usize, socket: &UdpSocket) -> Result<Option<u64>> {
+        let sockets = namespace::inside(&self.lab.networks.hosts[host], udp_sockets_of_both)?;
+        Ok(sockets.iter().find(|other| other.inode == socket.inode).map(|socket| socket.waiting))
+    }
+
     /// A setting of a host, as in `sysctl`, if it has it.
     pub fn setting(&self, host: usize, name: &str) -> Result<Option<String>> {
         let path = Path::new("/proc/sys").join(name.replace('.', "/"));
@@ -284,6 +289,13 @@ fn holder(process: &processes::Process) -> Option<Holder> {
         }
     }
     (!holder.tuns.is_empty() || !holder.sockets.is_empty()).then_some(holder)
+}
+
+/// The UDP sockets over IPv4 and IPv6.
+fn udp_sockets_of_both() -> Result<Vec<UdpSocket>> {
+    let mut sockets = udp_sockets("udp")?;
+    sockets.extend(udp_sockets("udp6").unwrap_or_default());
+    Ok(sockets)
 }
 
 /// The UDP sockets of the calling thread's network namespace (proc_pid_net(5)).

@@ -145,6 +145,13 @@ for_each_user! {
         has(&names(&lab, &[], "datagram-unread", "useru", "reply"), "which python3 faulty.py");
     }
 
+    fn a_socket_that_is_read_slowly_is_not_unread(user: User) {
+        let lab = Lab::up_at(user, 4);
+        let (_client, _server) = with_mistake(&lab, "none", "late");
+        lab.sh("useru", "ping -q -c 60 -i 0.01 -W 0.1 userv; true").ok();
+        has(&names(&lab, &[], "unexplained", "server", "request"), "and is reading");
+    }
+
     fn not_ip(user: User) {
         for (mistake, fact) in [
             ("text", "it is text: \"b'E"),
