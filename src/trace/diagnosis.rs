@@ -17,7 +17,7 @@ use crate::error::Result;
 use crate::lab::capture::Frame;
 use crate::net::Hop;
 use crate::pcapng::Direction;
-use crate::topology::Topology;
+use crate::topology::{self, Topology};
 
 /// One place that the echo was seen at.
 #[derive(Debug, Clone)]
@@ -101,6 +101,9 @@ impl Scene<'_> {
                 // A fault of the request may be seen by its reply.
                 return Ok(Verdict { leg: leg.min(verdict.leg), ..verdict });
             }
+        }
+        if let Some(verdict) = self.left_by_another_interface() {
+            return Ok(verdict);
         }
         let frame = self.frame(last);
         match (&last.what, frame.direction) {
@@ -308,6 +311,49 @@ impl Scene<'_> {
         Ok(None)
     }
 
+    /// It left a host by another interface than the one on whose network its destination is, which is down there or has
+    /// lost its address: without them there is no route to that network.
+    fn left_by_another_interface(&self) -> Option<Verdict> {
+        let leg = self.leg();
+        self.steps().filter(|step| step.leg == leg && !self.is_tun(step)).find_map(|step| {
+            let frame = self.frame(step);
+            let destination = match &step.what {
+                What::Echo(echo) => echo.destination,
+                What::Inside(datagram, _) => *datagram.to.ip(),
+                What::Refused(_) => return None,
+            };
+            // There may be another way.
+            let arrives = |later: &Sighting| later.frame > step.frame && self.owns(later.host, destination);
+            if self.steps().any(|later| later.leg == leg && arrives(later)) {
+                return None;
+            }
+            let (cause, fact) = self.lost_interface(step.host, destination, &frame.interface)?;
+            let left = format!("it left {} by {}", self.name(step.host), frame.interface);
+            (frame.direction == Direction::Out)
+                .then(|| self.verdict(cause, step.host, [fact, left].into_iter().chain(self.quotes(leg))))
+        })
+    }
+
+    /// What has become of the interface of a host on whose network an address is, where that is not this interface.
+    fn lost_interface(&self, host: usize, address: Ipv4Addr, other: &str) -> Option<(Cause, String)> {
+        let (state, name) = (&self.after[host], self.name(host));
+        let on_its_network = |it: &&topology::Interface| it.name != other && it.address.contains(&address);
+        let interface = self.topology.hosts[host].interfaces.iter().find(on_its_network)?;
+        match state.link(&interface.name) {
+            Some(link) if !link.up => Some((Cause::LinkDown, format!("{} of {name} is down", link.name))),
+            Some(link) if state.owner(interface.address.addr()).is_none() => {
+                Some((Cause::Unexplained, self.lacks_its_address(host, &link.name, interface.address.addr())))
+            }
+            _ => None,
+        }
+    }
+
+    /// The fact that an interface has not the address that the topology gives it.
+    fn lacks_its_address(&self, host: usize, interface: &str, address: Ipv4Addr) -> String {
+        let name = self.name(host);
+        format!("{name} has the address {address} on {interface} in the topology, and has it no more")
+    }
+
     /// Whether the reply has nowhere to go because of the source that the request bore: it came out of the client's TUN
     /// device with an address from outside of the tunnel's network, or was given one after.
     fn bore_a_wrong_source(&self, replied_to: Ipv4Addr) -> Option<Verdict> {
@@ -461,6 +507,9 @@ impl Scene<'_> {
         // The kernel holds a datagram back whose next hop it cannot find.
         let peer = self.other_end(last.leg, host);
         if let Some(peer) = peer {
+            if let Some((cause, fact)) = self.lost_interface(host, peer, "") {
+                return Ok(self.verdict(cause, host, [read, fact]));
+            }
             let hop = self.ask.route(host, peer)?;
             let Some(hop) = hop else {
                 let fact = format!("{} has no route to {peer}, where the tunnel's other end is", self.name(host));
@@ -679,7 +728,13 @@ impl Scene<'_> {
         let is_missing = neighbours.any(|it| it.address == next && it.is_missing);
         is_missing.then(|| {
             let asked = format!("{} has asked its wire who has {next}, and nobody answers", self.name(host));
-            self.verdict(Cause::NoNeighbour, host, [asked])
+            let lost = (0..self.after.len()).find_map(|other| {
+                let interfaces = &self.topology.hosts[other].interfaces;
+                let it = interfaces.iter().find(|it| next == it.address.addr())?;
+                let address = it.address.addr();
+                (!self.owns(other, address)).then(|| self.lacks_its_address(other, &it.name, address))
+            });
+            self.verdict(Cause::NoNeighbour, host, [asked].into_iter().chain(lost))
         })
     }
 
@@ -898,9 +953,8 @@ impl Scene<'_> {
         if let Some(verdict) = self.same_address(last, source) {
             return Ok(verdict);
         }
-        if self.topology.hosts[host].interfaces.iter().any(|it| it.address.addr() == destination) {
-            let fact = format!("{name} has the address {destination} in the topology, and has it no more");
-            return Ok(self.verdict(Cause::Unexplained, host, [fact]));
+        if let Some(it) = self.topology.hosts[host].interfaces.iter().find(|it| it.address.addr() == destination) {
+            return Ok(self.verdict(Cause::Unexplained, host, [self.lacks_its_address(host, &it.name, destination)]));
         }
         let forward = format!("net.ipv4.conf.{interface}.forwarding");
         if self.ask.setting(host, &forward)?.as_deref() == Some("0") {

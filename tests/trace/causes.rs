@@ -287,6 +287,32 @@ for_each_user! {
         has(&names(&lab, &[], "link-down", "server", "request"), "eth0 of server is down");
     }
 
+    fn an_interface_that_is_down_or_has_no_address_is_told_though_another_takes_its_packets(user: User) {
+        let lab = Lab::up_at(user, 4);
+        let (_client, _server) = vpn(&lab, &[], &[]);
+        arrives(&lab);
+        lab.sh("useru", "ip link set dev eth0 down").ok();
+        let facts = names(&lab, &[], "link-down", "useru", "request");
+        has(&facts, "eth0 of useru is down");
+        has(&facts, "it left useru by eth3");
+        lab.sh("useru", "ip address flush dev eth0; ip link set dev eth0 up").ok();
+        let lost = "useru has the address 10.1.2.2 on eth0 in the topology, and has it no more";
+        has(&names(&lab, &[], "unexplained", "useru", "request"), lost);
+        lab.sh("useru", "ip address add 10.1.2.2/24 dev eth0").ok();
+        arrives(&lab);
+        lab.sh("server", "ip link set dev eth1 down").ok();
+        has(&names(&lab, &[], "link-down", "server", "request"), "eth1 of server is down");
+        lab.sh("server", "ip address flush dev eth1; ip link set dev eth1 up").ok();
+        let lost = "server has the address 10.1.1.4 on eth1 in the topology, and has it no more";
+        has(&names(&lab, &[], "unexplained", "server", "request"), lost);
+        lab.sh("server", "ip address add 10.1.1.4/24 dev eth1").ok();
+        arrives(&lab);
+        lab.sh("server", "ip address flush dev eth0").ok();
+        let value = json(&lab, &[], 1);
+        let lost = "server has the address 10.1.2.3 on eth0 in the topology, and has it no more";
+        has(&value["verdict"]["facts"].to_string(), lost);
+    }
+
     fn refused(user: User) {
         let lab = Lab::up_at(user, 4);
         let (_client, _server) = vpn(&lab, &[], &[]);
