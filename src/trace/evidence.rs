@@ -8,6 +8,7 @@ use std::fs;
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, SocketAddrV4};
 use std::path::Path;
+use std::thread;
 use std::time::{Duration, SystemTime};
 
 use ipnet::IpNet;
@@ -187,13 +188,18 @@ impl State {
 /// A host cannot be entered, or its kernel does not answer.
 pub fn look(lab: &Lab) -> Result<Vec<State>> {
     let programs = processes::running_in(&lab.networks.hosts)?;
-    let look = |(network, programs): (_, Vec<processes::Process>)| {
-        let mut state = namespace::inside(network, look_at_this_host)?;
-        let holders = programs.iter().filter_map(holder);
-        state.holders = holders.collect();
-        Ok(state)
+    // The kernel has one lock for the interfaces of all namespaces (rtnl_lock in net/core/rtnetlink.c). Where others make
+    // and end namespaces, each question waits for them; those of all hosts wait at once.
+    let states: Vec<Result<State>> = thread::scope(|scope| {
+        let hosts = lab.networks.hosts.iter();
+        let looks: Vec<_> = hosts.map(|it| scope.spawn(|| namespace::inside(it, look_at_this_host))).collect();
+        looks.into_iter().map(|it| it.join().expect("looking at a host does not panic")).collect()
+    });
+    let with_holders = |(state, programs): (Result<State>, Vec<processes::Process>)| {
+        let holders = programs.iter().filter_map(holder).collect();
+        state.map(|state| State { holders, ..state })
     };
-    lab.networks.hosts.iter().zip(programs).map(look).collect()
+    states.into_iter().zip(programs).map(with_holders).collect()
 }
 
 /// Looks at one host, by its place.

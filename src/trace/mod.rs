@@ -8,6 +8,7 @@ use std::io::BufWriter;
 use std::net::{IpAddr, Ipv4Addr};
 use std::os::fd::AsFd;
 use std::path::{Path, PathBuf};
+use std::thread;
 use std::time::{Duration, Instant, SystemTime};
 
 use clap::Args;
@@ -34,7 +35,7 @@ use echo::EchoSocket;
 use evidence::{Questions, State};
 use sighting::{Leg, Mark, What};
 
-/// How long the echo has for its way there and back.
+/// How long the echo has for its way there and back, with what is looked at before it is sent.
 const PATIENCE: Duration = Duration::from_millis(3500);
 
 /// How long it may stay unseen before it is given up. A slow program on a busy machine takes some milliseconds.
@@ -42,6 +43,9 @@ const UNSEEN: Duration = Duration::from_millis(1500);
 
 /// How long frames may take from the wire to the capture, once the reply is there.
 const LATE: Duration = Duration::from_millis(20);
+
+/// How long frames that wait in the sockets at the end are looked at. Those of a flood are many.
+const DRAIN: Duration = Duration::from_millis(300);
 
 /// How many frames of one host are taken before the others have their turn.
 const TURN: usize = 256;
@@ -293,6 +297,7 @@ impl Seen {
 
 /// Sends the request, and captures at every host until the reply is there, or nobody need wait for it any more.
 fn capture(lab: &Lab, from: usize, to: Ipv4Addr, length: usize) -> Result<Seen> {
+    let begun = Instant::now();
     let number = SystemTime::UNIX_EPOCH.elapsed().unwrap_or_default().as_nanos() as u64;
     let mark = Mark::new(number ^ u64::from(std::process::id()) << 48);
     let open = |network| namespace::inside(network, Capture::open);
@@ -328,7 +333,7 @@ fn capture(lab: &Lab, from: usize, to: Ipv4Addr, length: usize) -> Result<Seen> 
             for _ in 0..TURN {
                 let Some(frame) = capture.take()? else { break };
                 if seen.keep(host, frame, mark) && seen.answered.is_none() {
-                    deadline = (started + PATIENCE).min(Instant::now() + UNSEEN);
+                    deadline = (begun + PATIENCE).min(Instant::now() + UNSEEN).max(deadline);
                 }
             }
         }
@@ -341,13 +346,19 @@ fn capture(lab: &Lab, from: usize, to: Ipv4Addr, length: usize) -> Result<Seen> 
         }
     }
     // What has passed by now may still wait in the sockets.
+    let drained = Instant::now() + DRAIN;
     seen.until = SystemTime::UNIX_EPOCH.elapsed().unwrap_or_default();
     for (host, capture) in captures.iter_mut().enumerate() {
         while let Some(frame) = capture.take()?.filter(|frame| frame.at <= seen.until) {
-            seen.keep(host, frame, mark);
+            match Instant::now() < drained {
+                true => drop(seen.keep(host, frame, mark)),
+                false => seen.lost += 1,
+            }
         }
     }
     seen.lost += captures.iter().map(Capture::lost).sum::<u32>();
+    // The kernel waits for every processor when one is closed (packet_release in net/packet/af_packet.c); for all at once.
+    thread::scope(|scope| captures.into_iter().for_each(|capture| drop(scope.spawn(|| drop(capture)))));
     seen.frames.sort_by_key(|(_, frame)| frame.at);
     seen.sightings = sightings(&seen.frames, mark);
     Ok(seen)

@@ -313,6 +313,18 @@ for_each_user! {
         has(&value["verdict"]["facts"].to_string(), lost);
     }
 
+    fn a_trace_ends_in_time_while_others_make_and_end_networks(user: User) {
+        let lab = Lab::up_at(user, 4);
+        let (_client, _server) = vpn(&lab, &[], &[]);
+        let script = "while :; do unshare --user --map-root-user --net sh -c 'for i in 1 2 3 4 5 6; do \
+            ip link add a$i type veth peer name b$i; ip link set a$i up; ip link set b$i up; done'; done";
+        let _networks = [0, 1, 2].map(|_| lab.start("userw", &["sh", "-c", script]));
+        let _busy = [0, 1].map(|_| lab.start("userw", &["sh", "-c", "while :; do :; done"]));
+        arrives(&lab);
+        lab.sh("server", "sysctl -w net.ipv4.ip_forward=0").ok();
+        has(&names(&lab, &[], "no-forwarding", "server", "request"), "net.ipv4.ip_forward is 0 on server");
+    }
+
     fn refused(user: User) {
         let lab = Lab::up_at(user, 4);
         let (_client, _server) = vpn(&lab, &[], &[]);
