@@ -4,7 +4,7 @@
 //! here stands for one place where a packet can end.
 
 use std::collections::{HashMap, HashSet};
-use std::net::{IpAddr, Ipv4Addr};
+use std::net::{IpAddr, Ipv4Addr, SocketAddrV4};
 use std::time::Duration;
 
 use nix::errno::Errno;
@@ -656,7 +656,13 @@ impl Scene<'_> {
             return Some(self.verdict(Cause::WrongPeer, host, [fact]));
         }
         let asked = self.request_datagram()?;
-        (asked.from != datagram.to).then(|| {
+        // A server may send from another socket than the one that hears, as to the port that the topology names.
+        let to =
+            self.topology.host(&tunnel.server).ok().map(|server| {
+                SocketAddrV4::new(self.topology.resolve(&self.topology.hosts[host], server), tunnel.port)
+            });
+        let is_configured = self.name(host) == tunnel.client && to == Some(datagram.to);
+        (asked.from != datagram.to && !is_configured).then(|| {
             let facts = [format!("the request came from {}", asked.from), format!("the reply goes to {}", datagram.to)];
             self.verdict(Cause::WrongPeer, host, facts)
         })

@@ -111,6 +111,17 @@ for_each_user! {
         has(&names(&lab, &[], "wrong-peer", "useru", "request"), "192.168.1.254 is router, where no end of the tunnel is");
     }
 
+    fn a_client_may_answer_to_the_port_that_the_server_is_known_by(user: User) {
+        let lab = Lab::up_at(user, 4);
+        // The server sends from a second socket; the client answers to the first, and drops nothing of its own.
+        let (_client, _server) = with_mistake(&lab, "none", "two");
+        arrives(&lab);
+        json(&lab, &["userv", "useru"], 0);
+        lab.sh("server", "nft add table ip t && \
+            nft 'add chain ip t c { type filter hook input priority 0; policy drop; }'").ok();
+        has(&names(&lab, &["userv", "useru"], "unexplained", "server", "reply"), "it never came to the socket for port 9090");
+    }
+
     fn swallows_its_own_datagrams(user: User) {
         let lab = Lab::up_at(user, 4);
         let (_client, _server) = vpn(&lab, &[], &[]);
