@@ -235,8 +235,8 @@ impl Scene<'_> {
         for (sighting, refusal) in refusals {
             let host = self.owner(refusal.by).unwrap_or(sighting.host);
             let said = self.quote(refusal);
-            match (refusal.kind, refusal.code) {
-                (11, _) => {
+            match named_by(refusal.kind, refusal.code) {
+                Some(Cause::TtlRanOut) => {
                     let ttl = self.steps().rfind(|step| step.host == host).map(|step| match &step.what {
                         What::Echo(Echo { ttl, .. }) | What::Inside(Datagram { ttl, .. }, _) => *ttl,
                         What::Refused(_) => 0,
@@ -244,8 +244,8 @@ impl Scene<'_> {
                     let fact = ttl.map(|ttl| format!("it came to {} with a TTL of {ttl}", self.name(host)));
                     return Some(self.verdict(Cause::TtlRanOut, host, fact.into_iter().chain([said])));
                 }
-                (3, 4) => return Some(self.verdict(Cause::TooBig, host, [said])),
-                _ => {}
+                Some(cause) => return Some(self.verdict(cause, host, [said])),
+                None => {}
             }
         }
         None
@@ -1148,6 +1148,16 @@ fn bytes_of(what: &str, bytes: &[u8]) -> String {
     format!("{what}: {} bytes, {}{more}", bytes.len(), shown.join(" "))
 }
 
+/// The cause that an ICMP error is by itself. Type 11 is about the TTL with code 0 alone: with 1, a host has waited for
+/// fragments (RFC 792).
+fn named_by(kind: u8, code: u8) -> Option<Cause> {
+    match (kind, code) {
+        (11, 0) => Some(Cause::TtlRanOut),
+        (3, 4) => Some(Cause::TooBig),
+        _ => None,
+    }
+}
+
 /// The name of an ICMP error (RFC 792, RFC 1122 section 3.2.2.1).
 pub fn error_name(kind: u8, code: u8) -> String {
     match (kind, code) {
@@ -1162,5 +1172,18 @@ pub fn error_name(kind: u8, code: u8) -> String {
         (11, 1) => "reassembly took too long".into(),
         (12, _) => "parameter problem".into(),
         _ => format!("ICMP type {kind}, code {code}"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_router_that_waited_for_fragments_says_nothing_about_the_ttl() {
+        assert_eq!(named_by(11, 0), Some(Cause::TtlRanOut));
+        assert_eq!(named_by(11, 1), None);
+        assert_eq!(named_by(3, 4), Some(Cause::TooBig));
+        assert_eq!(error_name(11, 1), "reassembly took too long");
     }
 }
