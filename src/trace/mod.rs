@@ -385,7 +385,7 @@ fn sightings(frames: &[(usize, Frame)], mark: Mark) -> Vec<Sighting> {
         let leg = match &what {
             What::Echo(echo) => echo.leg,
             What::Inside(_, leg) => leg.unwrap_or(latest),
-            What::Refused(_) => latest,
+            What::Refused(refusal) => refusal.leg.unwrap_or(latest),
         };
         found.push(Sighting { frame: place, host: *host, leg, what });
     }

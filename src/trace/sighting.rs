@@ -101,6 +101,8 @@ pub struct Refusal {
     pub mtu: u16,
     /// Where the datagram was going that is quoted; `None` where the echo itself is.
     pub datagram: Option<SocketAddrV4>,
+    /// What of the echo is quoted, by its ICMP type, where that can be read.
+    pub leg: Option<Leg>,
 }
 
 /// What was seen.
@@ -128,7 +130,7 @@ pub fn find(packet: &[u8], mark: Mark) -> Option<What> {
             let icmp = IcmpPacket::new(ip.payload)?;
             match leg(icmp.get_icmp_type()) {
                 Some(leg) => Some(What::Echo(ip.echo(leg))),
-                None => refusal(&ip, &icmp).map(What::Refused),
+                None => refusal(&ip, &icmp, mark).map(What::Refused),
             }
         }
         IpNextHeaderProtocols::Udp => {
@@ -140,7 +142,7 @@ pub fn find(packet: &[u8], mark: Mark) -> Option<What> {
                 && inner.fields.get_next_level_protocol() == IpNextHeaderProtocols::Icmp
                 && let Some(icmp) = IcmpPacket::new(inner.payload)
                 && leg(icmp.get_icmp_type()).is_none()
-                && let Some(refusal) = refusal(&inner, &icmp)
+                && let Some(refusal) = refusal(&inner, &icmp, mark)
             {
                 return Some(What::Refused(refusal));
             }
@@ -231,8 +233,11 @@ fn datagram(ip: &V4<'_>) -> Option<Datagram> {
     })
 }
 
-fn refusal(ip: &V4<'_>, icmp: &IcmpPacket<'_>) -> Option<Refusal> {
+fn refusal(ip: &V4<'_>, icmp: &IcmpPacket<'_>, mark: Mark) -> Option<Refusal> {
     let quoted = V4::parse(ip.payload.get(ICMP_HEADER..)?)?;
+    // The type stands in the first of the eight bytes in front of the mark, in a datagram or not.
+    let kind = mark.place(quoted.payload).and_then(|place| place.checked_sub(ICMP_HEADER));
+    let leg = kind.and_then(|at| leg(IcmpType(quoted.payload[at])));
     let datagram = match quoted.fields.get_next_level_protocol() {
         IpNextHeaderProtocols::Udp => datagram(&quoted).map(|datagram| datagram.to),
         _ => None,
@@ -245,6 +250,7 @@ fn refusal(ip: &V4<'_>, icmp: &IcmpPacket<'_>) -> Option<Refusal> {
         code: icmp.get_icmp_code().0,
         mtu,
         datagram,
+        leg,
     })
 }
 
@@ -405,8 +411,11 @@ mod tests {
         let error = |quoted: &[u8]| ip(1, &[&[3, 4, 0, 0, 0, 0, 5, 120][..], quoted].concat());
         let Some(What::Refused(about_echo)) = find(&error(&echo(8)), MARK) else { panic!() };
         assert_eq!((about_echo.kind, about_echo.code, about_echo.mtu, about_echo.datagram), (3, 4, 1400, None));
+        assert_eq!(about_echo.leg, Some(Leg::Request));
         let Some(What::Refused(about_datagram)) = find(&error(&udp(&echo(8))), MARK) else { panic!() };
         assert_eq!(about_datagram.datagram, Some("10.1.1.2:9090".parse().unwrap()));
+        let Some(What::Refused(about_reply)) = find(&error(&udp(&echo(0))), MARK) else { panic!() };
+        assert_eq!((about_datagram.leg, about_reply.leg), (Some(Leg::Request), Some(Leg::Reply)));
     }
 
     #[test]
