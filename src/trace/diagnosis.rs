@@ -962,8 +962,7 @@ impl Scene<'_> {
         if let Some(it) = self.topology.hosts[host].interfaces.iter().find(|it| it.address.addr() == destination) {
             return Ok(self.verdict(Cause::Unexplained, host, [self.lacks_its_address(host, &it.name, destination)]));
         }
-        let forward = format!("net.ipv4.conf.{interface}.forwarding");
-        if self.ask.setting(host, &forward)?.as_deref() == Some("0") {
+        if self.ask.setting_of(host, interface, "forwarding")?.as_deref() == Some("0") {
             let ip_forward = self.ask.setting(host, "net.ipv4.ip_forward")?.unwrap_or_default();
             let fact = format!("net.ipv4.ip_forward is {ip_forward} on {name}, and the packet is not for {name}");
             return Ok(self.verdict(Cause::NoForwarding, host, [fact]));
@@ -1059,7 +1058,9 @@ impl Scene<'_> {
         let mut facts = Vec::new();
         for which in ["all", interface] {
             let setting = format!("net.ipv4.conf.{which}.rp_filter");
-            if let Some(value) = self.ask.setting(host, &setting)?.and_then(|value| value.parse::<u8>().ok()) {
+            if let Some(value) =
+                self.ask.setting_of(host, which, "rp_filter")?.and_then(|value| value.parse::<u8>().ok())
+            {
                 mode = value.max(mode);
                 facts.push(format!("{setting} is {value} on {name}"));
             }

@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, SocketAddrV4};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::thread;
 use std::time::{Duration, SystemTime};
 
@@ -266,7 +266,16 @@ impl<'l> Questions<'l> {
 
     /// A setting of a host, as in `sysctl`, if it has it.
     pub fn setting(&self, host: usize, name: &str) -> Result<Option<String>> {
-        let path = Path::new("/proc/sys").join(name.replace('.', "/"));
+        self.read(host, &setting_path(name))
+    }
+
+    /// An IPv4 setting of one of its interfaces, or of `all`.
+    pub fn setting_of(&self, host: usize, interface: &str, name: &str) -> Result<Option<String>> {
+        // The interface's name may have a dot in it.
+        self.read(host, &Path::new("/proc/sys/net/ipv4/conf").join(interface).join(name))
+    }
+
+    fn read(&self, host: usize, path: &Path) -> Result<Option<String>> {
         let read = || Ok(fs::read_to_string(path).ok().map(|value| value.trim().to_string()));
         namespace::inside(&self.lab.networks.hosts[host], read)
     }
@@ -274,6 +283,11 @@ impl<'l> Questions<'l> {
     fn ask<T>(&self, host: usize, question: impl FnOnce(&Net) -> Result<T>) -> Result<T> {
         namespace::inside(&self.lab.networks.hosts[host], || question(&Net::open(Level::Debug)?))
     }
+}
+
+/// The file of a setting, by its name in `sysctl`.
+fn setting_path(name: &str) -> PathBuf {
+    Path::new("/proc/sys").join(name.replace('.', "/"))
 }
 
 /// What a process holds; `None` where it holds neither a TUN device nor a socket, or has ended.

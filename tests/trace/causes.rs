@@ -214,6 +214,15 @@ for_each_user! {
         has(&names(&lab, &[], "no-forwarding", "server", "request"), "net.ipv4.ip_forward is 0 on server");
     }
 
+    fn an_interface_may_have_a_dot_in_its_name(user: User) {
+        let lab = Lab::up_at(user, 4);
+        let (_client, _server) = vpn(&lab, &[], &[]);
+        arrives(&lab);
+        lab.sh("server", "ip link set dev tun0 down; ip link set dev tun0 name tun.0; ip link set dev tun.0 up; \
+            sysctl -w net.ipv4.ip_forward=0").ok();
+        has(&names(&lab, &[], "no-forwarding", "server", "request"), "net.ipv4.ip_forward is 0 on server");
+    }
+
     fn reverse_path(user: User) {
         let lab = Lab::up_at(user, 4);
         let (_client, _server) = vpn(&lab, &[], &[]);
