@@ -111,8 +111,6 @@ pub fn run(args: &TraceArgs) -> Result<u8> {
     let file = args.pcapng.as_deref().map(create).transpose()?;
     lab.join()?;
 
-    // The kernel begins to take times a moment after somebody wants them (net_enable_timestamp in net/core/dev.c).
-    let _times = Capture::open()?;
     let seen = capture(&lab, from, to, args.size)?;
     let after = evidence::look(&lab)?;
     let scene = Scene {
@@ -302,7 +300,8 @@ fn capture(lab: &Lab, from: usize, to: Ipv4Addr, length: usize) -> Result<Seen> 
     let mark = Mark::new(number ^ u64::from(std::process::id()) << 48);
     let open = |network| namespace::inside(network, Capture::open);
     let mut captures = lab.networks.hosts.iter().map(open).collect::<Result<Vec<_>>>()?;
-    // The captures come first, so that no packet passes unseen that the hosts' counters have.
+    // The captures come first, so that no packet passes unseen that the hosts' counters have. Nor does the kernel begin at
+    // once to take the times that they want (net_enable_timestamp in net/core/dev.c), which the look leaves it time for.
     let before = evidence::look(lab)?;
     let socket = namespace::inside(&lab.networks.hosts[from], || EchoSocket::open(mark))?;
     let mut seen = Seen { before, ..Seen::default() };
