@@ -126,7 +126,7 @@ pub fn run(args: &TraceArgs) -> Result<u8> {
         after: &after,
         ask: Questions::to(&lab),
     };
-    let verdict = if seen.answered.is_some() { None } else { Some(scene.diagnose()?) };
+    let verdict = seen.verdict(&scene)?;
     match args.json {
         true => output::line(format_args!("{:#}", as_json(args, &scene, &seen, verdict.as_ref()))),
         false => output::text(as_text(args, &scene, &seen, verdict.as_ref())),
@@ -189,7 +189,7 @@ pub fn follow(lab: &Lab, from: usize, to: Ipv4Addr, length: usize) -> Result<Tra
         after: &after,
         ask: Questions::to(lab),
     };
-    let verdict = if seen.answered.is_some() { None } else { Some(scene.diagnose()?) };
+    let verdict = seen.verdict(&scene)?;
     let step = |(place, sighting): (usize, &Sighting)| {
         let frame = &seen.frames[sighting.frame].1;
         let is_tun = |state: &State| state.link(&frame.interface).is_some_and(|link| link.is_tun);
@@ -275,6 +275,14 @@ struct Seen {
 }
 
 impl Seen {
+    /// Why there was no reply; `None` where there was one.
+    fn verdict(&self, scene: &Scene<'_>) -> Result<Option<Verdict>> {
+        match self.answered {
+            Some(_) => Ok(None),
+            None => Ok(Some(with_what_was_lost(scene.diagnose()?, self.lost))),
+        }
+    }
+
     /// Keeps a frame of a host, if there is room or the echo is in it; returns whether it is.
     fn keep(&mut self, host: usize, frame: Frame, mark: Mark) -> bool {
         let is_traced = frame.packet().is_some_and(|packet| sighting::find(packet, mark).is_some());
@@ -291,6 +299,14 @@ impl Seen {
         }
         is_traced
     }
+}
+
+/// What was not seen may have been among the frames that were not captured.
+fn with_what_was_lost(mut verdict: Verdict, lost: u32) -> Verdict {
+    if lost > 0 {
+        verdict.facts.push(format!("{lost} packets were not captured: what was not seen may have passed all the same"));
+    }
+    verdict
 }
 
 /// Sends the request, and captures at every host until the reply is there, or nobody need wait for it any more.
@@ -530,4 +546,19 @@ fn write(file: File, scene: &Scene<'_>) -> std::io::Result<()> {
         record.commented(*host, frame, comment.as_deref())?;
     }
     record.flush()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_verdict_says_how_much_was_not_captured() {
+        let facts = vec!["a fact".to_string()];
+        let verdict = Verdict { cause: cause::Cause::NotSent, host: "useru".into(), leg: Leg::Request, facts };
+        assert_eq!(with_what_was_lost(verdict.clone(), 0), verdict);
+        let facts = with_what_was_lost(verdict, 7).facts;
+        assert_eq!(facts.len(), 2);
+        assert!(facts[1].starts_with("7 packets were not captured"), "{facts:?}");
+    }
 }
