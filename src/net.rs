@@ -16,6 +16,7 @@ use netlink_packet_route::neighbour::{NeighbourAddress, NeighbourAttribute, Neig
 use netlink_packet_route::route::{
     RouteAddress, RouteAttribute, RouteFlags, RouteMessage, RouteProtocol, RouteScope, RouteType,
 };
+use netlink_packet_route::tc::{TcAttribute, TcHandle, TcMessage, TcStats2};
 use netlink_packet_route::{AddressFamily, RouteNetlinkMessage};
 use nix::libc;
 use rtnetlink::{AddressMessageBuilder, LinkUnspec, RouteMessageBuilder};
@@ -214,6 +215,29 @@ impl Net {
         let all = self.all_addresses().context(|| "cannot list the addresses".into())?;
         let of = |index: u32| all.iter().filter(|(of, _)| *of == index).map(|(_, address)| *address).collect();
         Ok(links.into_iter().map(|link| (link.index, link)).map(|(index, link)| (link, of(index))).collect())
+    }
+
+    /// How many packets have been handed to each interface by its queueing discipline, by the interface's number
+    /// (tc(8)). A kernel without traffic control does not tell.
+    pub fn handed_on(&self) -> io::Result<Vec<(u32, u64)>> {
+        let all = self.list(RouteNetlinkMessage::GetQueueDiscipline(TcMessage::default()), |told| match told {
+            RouteNetlinkMessage::NewQueueDiscipline(message) => Some(message),
+            _ => None,
+        });
+        // One below another has a part of its packets.
+        let roots = all?.into_iter().filter(|message| message.header.parent == TcHandle::ROOT);
+        let packets = |message: TcMessage| {
+            let stats = message.attributes.iter().find_map(|attribute| match attribute {
+                TcAttribute::Stats2(stats) => Some(stats),
+                _ => None,
+            });
+            let packets = stats?.iter().find_map(|part| match part {
+                TcStats2::Basic(basic) => Some(u64::from(basic.packets)),
+                _ => None,
+            });
+            Some((u32::try_from(message.header.index).ok()?, packets?))
+        };
+        Ok(roots.filter_map(packets).collect())
     }
 
     /// All addresses of the namespace, each with its interface's number.

@@ -124,9 +124,12 @@ impl Open {
 
 /// A datagram as a packet, with headers that say what is known.
 fn with_headers(from: SocketAddr, to: SocketAddr, payload: &[u8]) -> Vec<u8> {
+    // Larger than a datagram can be is what the kernel cuts into several (UDP_SEGMENT): then the fields say the most that
+    // they can, and the bytes are all there.
     let length = UDP_HEADER + payload.len();
+    let stated = |length: usize| u16::try_from(length).unwrap_or(u16::MAX);
     let mut udp = Vec::with_capacity(length);
-    for word in [from.port(), to.port(), length as u16, 0] {
+    for word in [from.port(), to.port(), stated(length), 0] {
         udp.extend(word.to_be_bytes());
     }
     udp.extend(payload);
@@ -134,7 +137,7 @@ fn with_headers(from: SocketAddr, to: SocketAddr, payload: &[u8]) -> Vec<u8> {
         (IpAddr::V4(from), IpAddr::V4(to)) => {
             let addresses = [from.octets(), to.octets()].concat();
             let mut header = vec![0x45, 0];
-            header.extend(((IPV4_HEADER + length) as u16).to_be_bytes());
+            header.extend(stated(IPV4_HEADER + length).to_be_bytes());
             header.extend([0, 0, 0, 0, TTL, protocol::UDP, 0, 0]);
             header.extend(&addresses);
             let sum = Sum::default().add(&header).checksum();
@@ -149,14 +152,14 @@ fn with_headers(from: SocketAddr, to: SocketAddr, payload: &[u8]) -> Vec<u8> {
             let addresses = [octets(from), octets(to)].concat();
             let mut header = Vec::with_capacity(IPV6_HEADER);
             header.extend([0x60, 0, 0, 0]);
-            header.extend((length as u16).to_be_bytes());
+            header.extend(stated(length).to_be_bytes());
             header.extend([protocol::UDP, TTL]);
             header.extend(&addresses);
             (header, addresses)
         }
     };
     // The checksum covers a pseudo-header, too (RFC 768, RFC 8200 section 8.1); a sum of zero is sent as its complement.
-    let pseudo = [&addresses[..], &[0, protocol::UDP], &(length as u16).to_be_bytes()].concat();
+    let pseudo = [&addresses[..], &[0, protocol::UDP], &stated(length).to_be_bytes()].concat();
     let sum = match Sum::default().add(&pseudo).add(&udp).checksum() {
         0 => u16::MAX,
         sum => sum,
@@ -184,6 +187,19 @@ mod tests {
         assert_eq!((udp.get_source(), udp.get_destination(), udp.get_length()), (40_000, 9090, 13));
         assert_eq!(udp.get_checksum(), ipv4_checksum(&udp, &source, &destination));
         assert_eq!(&packet[28..], b"hello");
+    }
+
+    #[test]
+    fn what_is_too_long_for_its_headers_says_the_most_that_they_can() {
+        let payload = vec![7; 65_520];
+        for (from, to, header) in [("10.1.2.2:1", "10.1.2.3:2", 20), ("[fd00::1]:1", "[fd00::2]:2", 40)] {
+            let packet = with_headers(from.parse().unwrap(), to.parse().unwrap(), &payload);
+            assert_eq!(packet.len(), header + 8 + payload.len());
+            let stated = |place: usize| u16::from_be_bytes([packet[place], packet[place + 1]]);
+            let udp = stated(header + 4);
+            assert_eq!(udp, 65_528);
+            assert_eq!(stated(if header == 20 { 2 } else { 4 }), if header == 20 { u16::MAX } else { udp });
+        }
     }
 
     #[test]

@@ -3,8 +3,9 @@
 //! A cause is named only for a fact that proves it; where there is none, the answer is that nobody knows. Each function
 //! here stands for one place where a packet can end.
 
-use std::collections::HashSet;
-use std::net::{IpAddr, Ipv4Addr};
+use std::collections::{HashMap, HashSet};
+use std::net::{IpAddr, Ipv4Addr, SocketAddrV4};
+use std::time::Duration;
 
 use nix::errno::Errno;
 use serde::Serialize;
@@ -16,7 +17,7 @@ use crate::error::Result;
 use crate::lab::capture::Frame;
 use crate::net::Hop;
 use crate::pcapng::Direction;
-use crate::topology::Topology;
+use crate::topology::{self, Topology};
 
 /// One place that the echo was seen at.
 #[derive(Debug, Clone)]
@@ -45,6 +46,8 @@ pub struct Scene<'a> {
     pub refused: Option<i32>,
     /// All frames that were captured, each with its host, in the order of their times.
     pub frames: &'a [(usize, Frame)],
+    /// Until when they were: the time since 1970.
+    pub until: Duration,
     /// Where the echo was in them.
     pub sightings: &'a [Sighting],
     /// The hosts before it was sent.
@@ -68,6 +71,20 @@ pub struct Verdict {
     pub facts: Vec<String>,
 }
 
+/// After what time a socket is looked at again, whether something still waits in it.
+const AGAIN: Duration = Duration::from_millis(50);
+
+/// What a program sent after the echo was read.
+#[derive(Default)]
+struct Instead {
+    /// A datagram with neither the echo nor another packet in it, and how it differs from the echo.
+    instead: Option<(Datagram, Difference)>,
+    /// How many have another packet in them, which the program must have read before anybody looked.
+    others: usize,
+    /// How many are like one that it sent before the echo.
+    repeated: usize,
+}
+
 impl Scene<'_> {
     /// Says where and why the echo ended.
     ///
@@ -84,6 +101,9 @@ impl Scene<'_> {
                 // A fault of the request may be seen by its reply.
                 return Ok(Verdict { leg: leg.min(verdict.leg), ..verdict });
             }
+        }
+        if let Some(verdict) = self.left_by_another_interface() {
+            return Ok(verdict);
         }
         let frame = self.frame(last);
         match (&last.what, frame.direction) {
@@ -215,8 +235,8 @@ impl Scene<'_> {
         for (sighting, refusal) in refusals {
             let host = self.owner(refusal.by).unwrap_or(sighting.host);
             let said = self.quote(refusal);
-            match (refusal.kind, refusal.code) {
-                (11, _) => {
+            match named_by(refusal.kind, refusal.code) {
+                Some(Cause::TtlRanOut) => {
                     let ttl = self.steps().rfind(|step| step.host == host).map(|step| match &step.what {
                         What::Echo(Echo { ttl, .. }) | What::Inside(Datagram { ttl, .. }, _) => *ttl,
                         What::Refused(_) => 0,
@@ -224,8 +244,8 @@ impl Scene<'_> {
                     let fact = ttl.map(|ttl| format!("it came to {} with a TTL of {ttl}", self.name(host)));
                     return Some(self.verdict(Cause::TtlRanOut, host, fact.into_iter().chain([said])));
                 }
-                (3, 4) => return Some(self.verdict(Cause::TooBig, host, [said])),
-                _ => {}
+                Some(cause) => return Some(self.verdict(cause, host, [said])),
+                None => {}
             }
         }
         None
@@ -289,6 +309,49 @@ impl Scene<'_> {
             }
         }
         Ok(None)
+    }
+
+    /// It left a host by another interface than the one on whose network its destination is, which is down there or has
+    /// lost its address: without them there is no route to that network.
+    fn left_by_another_interface(&self) -> Option<Verdict> {
+        let leg = self.leg();
+        self.steps().filter(|step| step.leg == leg && !self.is_tun(step)).find_map(|step| {
+            let frame = self.frame(step);
+            let destination = match &step.what {
+                What::Echo(echo) => echo.destination,
+                What::Inside(datagram, _) => *datagram.to.ip(),
+                What::Refused(_) => return None,
+            };
+            // There may be another way.
+            let arrives = |later: &Sighting| later.frame > step.frame && self.owns(later.host, destination);
+            if self.steps().any(|later| later.leg == leg && arrives(later)) {
+                return None;
+            }
+            let (cause, fact) = self.lost_interface(step.host, destination, &frame.interface)?;
+            let left = format!("it left {} by {}", self.name(step.host), frame.interface);
+            (frame.direction == Direction::Out)
+                .then(|| self.verdict(cause, step.host, [fact, left].into_iter().chain(self.quotes(leg))))
+        })
+    }
+
+    /// What has become of the interface of a host on whose network an address is, where that is not this interface.
+    fn lost_interface(&self, host: usize, address: Ipv4Addr, other: &str) -> Option<(Cause, String)> {
+        let (state, name) = (&self.after[host], self.name(host));
+        let on_its_network = |it: &&topology::Interface| it.name != other && it.address.contains(&address);
+        let interface = self.topology.hosts[host].interfaces.iter().find(on_its_network)?;
+        match state.link(&interface.name) {
+            Some(link) if !link.up => Some((Cause::LinkDown, format!("{} of {name} is down", link.name))),
+            Some(link) if state.owner(interface.address.addr()).is_none() => {
+                Some((Cause::Unexplained, self.lacks_its_address(host, &link.name, interface.address.addr())))
+            }
+            _ => None,
+        }
+    }
+
+    /// The fact that an interface has not the address that the topology gives it.
+    fn lacks_its_address(&self, host: usize, interface: &str, address: Ipv4Addr) -> String {
+        let name = self.name(host);
+        format!("{name} has the address {address} on {interface} in the topology, and has it no more")
     }
 
     /// Whether the reply has nowhere to go because of the source that the request bore: it came out of the client's TUN
@@ -403,9 +466,10 @@ impl Scene<'_> {
         let is_out = |frame: &&(usize, Frame)| {
             frame.0 == host && frame.1.interface == tun && frame.1.direction == Direction::Out
         };
-        let position = self.frames[..last.frame].iter().filter(is_out).count() as u64;
+        let before = &self.before[host];
+        let position = self.since_the_look(last).filter(is_out).count() as u64;
         let count = |state: &State| state.link(tun).map_or(0, |link| link.passed.sent);
-        let taken = count(&self.after[host]).saturating_sub(count(&self.before[host]));
+        let taken = count(&self.after[host]).saturating_sub(count(before));
         if taken <= position {
             let fact = match taken {
                 0 => format!("nobody has read from {tun} since"),
@@ -413,8 +477,20 @@ impl Scene<'_> {
             };
             return Ok(self.verdict(unread, host, [self.held(host, tun), fact]));
         }
+        // Those that waited there before may be all that was read.
+        let waited = before.waiting_in(tun).unwrap_or(0);
+        if taken <= position + waited {
+            let fact =
+                format!("{taken} packets were read from {tun} since, and up to {waited} had waited there before it");
+            return Ok(self.verdict(
+                Cause::Unexplained,
+                host,
+                [self.held(host, tun), fact].into_iter().chain(self.risen(host)),
+            ));
+        }
         let read = format!("it was read: {}", self.held(host, tun));
-        if let Some((datagram, difference)) = self.sent_instead(last, echo) {
+        let Instead { instead, others, repeated } = self.sent_instead(last, echo);
+        if let Some((datagram, difference)) = instead {
             let is_ip = difference.is_ip(&datagram.payload);
             let cause = if is_ip { Cause::Changed } else { Cause::NotIp };
             let fact = format!("the datagram for {} that followed has something else in it: {difference}", datagram.to);
@@ -431,6 +507,9 @@ impl Scene<'_> {
         // The kernel holds a datagram back whose next hop it cannot find.
         let peer = self.other_end(last.leg, host);
         if let Some(peer) = peer {
+            if let Some((cause, fact)) = self.lost_interface(host, peer, "") {
+                return Ok(self.verdict(cause, host, [read, fact]));
+            }
             let hop = self.ask.route(host, peer)?;
             let Some(hop) = hop else {
                 let fact = format!("{} has no route to {peer}, where the tunnel's other end is", self.name(host));
@@ -447,7 +526,19 @@ impl Scene<'_> {
             let fact = format!("it left {} in {protocol}; the trace can follow it in UDP alone", self.name(host));
             return Ok(self.verdict(Cause::Unexplained, host, [read, fact]));
         }
-        let fact = format!("no datagram left {} after it", self.name(host));
+        // A program that still has others to send may come to this one, too.
+        if others > 0 {
+            let fact =
+                format!("{others} of the datagrams that followed have another packet in them, from before the trace");
+            return Ok(self.verdict(Cause::Unexplained, host, [read, fact]));
+        }
+        // Nor is it known what a program sends that sends the same again and again.
+        if repeated > 0 {
+            let fact = format!("{repeated} of the datagrams that followed are like one that left before it");
+            return Ok(self.verdict(Cause::Unexplained, host, [read, fact]));
+        }
+        let waited = self.waited(last);
+        let fact = format!("no datagram left {} within {waited} after it with this packet in it", self.name(host));
         Ok(self.verdict(Cause::NotSent, host, [read, fact]))
     }
 
@@ -489,7 +580,7 @@ impl Scene<'_> {
 
     /// A datagram that left the host after the echo was read there, from a program that reads the TUN device or to the
     /// tunnel's port, and in which is none of the packets that came out of the TUN device.
-    fn sent_instead(&self, last: &Sighting, echo: &Echo) -> Option<(Datagram, Difference)> {
+    fn sent_instead(&self, last: &Sighting, echo: &Echo) -> Instead {
         let (host, tun) = (last.host, self.frame(last).interface.as_str());
         let state = &self.after[host];
         let ports: Vec<u16> = state
@@ -498,19 +589,38 @@ impl Scene<'_> {
             .filter(|socket| state.socket_holders(socket).any(|holder| holder.tuns.iter().any(|name| name == tun)))
             .map(|socket| socket.local.port())
             .collect();
-        let of_host = || self.frames.iter().filter(|(at, _)| *at == host).map(|(_, frame)| frame);
-        let known: HashSet<&[u8]> =
-            of_host().filter(|frame| frame.interface == tun).filter_map(Frame::packet).collect();
-        let later = self.frames[last.frame..]
-            .iter()
-            .filter(|(at, frame)| *at == host && frame.direction == Direction::Out && frame.interface != tun);
-        let mut datagrams = later.filter_map(|(_, frame)| sighting::any_datagram(frame.packet()?));
-        let datagram = datagrams.find(|datagram| {
-            let is_tunnels = datagram.to.port() == self.topology.tunnel.port || ports.contains(&datagram.from.port());
-            is_tunnels && !known.contains(datagram.payload.as_slice())
-        })?;
-        let difference = Difference::between(&echo.bytes, &datagram.payload)?;
-        Some((datagram, difference))
+        let of_host = || self.frames.iter().enumerate().filter(|(_, (at, _))| *at == host);
+        let of_tun = || of_host().map(|(_, (_, frame))| frame).filter(|frame| frame.interface == tun);
+        let known: HashSet<&[u8]> = of_tun().filter_map(Frame::packet).collect();
+        let out = of_host().filter(|(_, (_, frame))| frame.direction == Direction::Out && frame.interface != tun);
+        let sent: Vec<(usize, Datagram)> = out
+            .filter_map(|(place, (_, frame))| Some((place, sighting::any_datagram(frame.packet()?)?)))
+            .filter(|(_, datagram)| {
+                let to_its_port = datagram.to.port() == self.topology.tunnel.port;
+                (to_its_port || ports.contains(&datagram.from.port())) && !known.contains(datagram.payload.as_slice())
+            })
+            .collect();
+        // What is sent more often than there were packets to send is sent without one: a sign of life.
+        let read = of_tun().filter(|frame| frame.direction == Direction::Out).count() as u64
+            + self.before[host].waiting_in(tun).unwrap_or(0);
+        // How often each payload was sent, and where first.
+        let mut alike: HashMap<&[u8], (u64, usize)> = HashMap::new();
+        for (place, datagram) in &sent {
+            alike.entry(&datagram.payload).or_insert((0, *place)).0 += 1;
+        }
+        let mut found = Instead::default();
+        for (_, datagram) in sent.iter().filter(|(place, _)| *place > last.frame) {
+            let payload = datagram.payload.as_slice();
+            let (times, first) = alike[payload];
+            match Difference::between(&echo.bytes, payload) {
+                _ if sighting::is_another_packet(payload, &echo.bytes) => found.others += 1,
+                _ if times > read => {}
+                _ if first < last.frame => found.repeated += 1,
+                Some(difference) if found.instead.is_none() => found.instead = Some((datagram.clone(), difference)),
+                _ => {}
+            }
+        }
+        found
     }
 
     /// A datagram went onto a wire, and was not seen at the other end of it.
@@ -546,7 +656,13 @@ impl Scene<'_> {
             return Some(self.verdict(Cause::WrongPeer, host, [fact]));
         }
         let asked = self.request_datagram()?;
-        (asked.from != datagram.to).then(|| {
+        // A server may send from another socket than the one that hears, as to the port that the topology names.
+        let to =
+            self.topology.host(&tunnel.server).ok().map(|server| {
+                SocketAddrV4::new(self.topology.resolve(&self.topology.hosts[host], server), tunnel.port)
+            });
+        let is_configured = self.name(host) == tunnel.client && to == Some(datagram.to);
+        (asked.from != datagram.to && !is_configured).then(|| {
             let facts = [format!("the request came from {}", asked.from), format!("the reply goes to {}", datagram.to)];
             self.verdict(Cause::WrongPeer, host, facts)
         })
@@ -618,7 +734,13 @@ impl Scene<'_> {
         let is_missing = neighbours.any(|it| it.address == next && it.is_missing);
         is_missing.then(|| {
             let asked = format!("{} has asked its wire who has {next}, and nobody answers", self.name(host));
-            self.verdict(Cause::NoNeighbour, host, [asked])
+            let lost = (0..self.after.len()).find_map(|other| {
+                let interfaces = &self.topology.hosts[other].interfaces;
+                let it = interfaces.iter().find(|it| next == it.address.addr())?;
+                let address = it.address.addr();
+                (!self.owns(other, address)).then(|| self.lacks_its_address(other, &it.name, address))
+            });
+            self.verdict(Cause::NoNeighbour, host, [asked].into_iter().chain(lost))
         })
     }
 
@@ -655,29 +777,35 @@ impl Scene<'_> {
             [] => "the program whose socket it is".to_string(),
             some => some.iter().map(ToString::to_string).collect::<Vec<_>>().join(", "),
         };
-        if socket.waiting > 0 {
-            let lost = socket.lost.saturating_sub(before.same(socket).map_or(0, |socket| socket.lost));
-            let full = (lost > 0).then(|| format!("the socket was full, and lost {lost}"));
-            let fact = format!(
-                "{} bytes wait in the socket for port {}, which {who} holds",
-                socket.waiting,
-                datagram.to.port()
-            );
-            return Ok(self.verdict(Cause::DatagramUnread, host, [fact].into_iter().chain(full)));
-        }
-        if let Some(verdict) = self.changed_on_the_way(last, &datagram.payload, datagram.fragment) {
-            return Ok(verdict);
-        }
-        // The kernel counts a datagram when a program takes it, not when it comes (udp_recvmsg in net/ipv4/udp.c). A
-        // firewall may have dropped it before it came to the socket.
+        // The kernel counts a datagram when a program takes it, not when it comes (udp_recvmsg in net/ipv4/udp.c).
         let port = datagram.to.port();
         let is_before = |frame: &&(usize, Frame)| {
             frame.0 == host
                 && frame.1.direction == Direction::In
                 && frame.1.packet().and_then(sighting::any_datagram).is_some_and(|it| it.to.port() == port)
         };
-        let position = self.frames[..last.frame].iter().filter(is_before).count() as u64;
-        if after.risen(before, "UdpInDatagrams") <= position {
+        let position = self.since_the_look(last).filter(is_before).count() as u64;
+        let taken = after.risen(before, "UdpInDatagrams");
+        if socket.waiting > 0 {
+            // A program that reads may come to this one, too; or it has, and others wait.
+            std::thread::sleep(AGAIN);
+            let still = self.ask.waiting(host, socket)?.unwrap_or(0);
+            if taken > position || still < socket.waiting {
+                let now =
+                    format!("{still} bytes wait in the socket for port {port}, which {who} holds, and is reading");
+                let read = format!("{taken} datagrams were read on {name} since the trace began");
+                return Ok(self.verdict(Cause::Unexplained, host, [now, read].into_iter().chain(self.risen(host))));
+            }
+            let lost = socket.lost.saturating_sub(before.same(socket).map_or(0, |socket| socket.lost));
+            let full = (lost > 0).then(|| format!("the socket was full, and lost {lost}"));
+            let fact = format!("{} bytes wait in the socket for port {port}, which {who} holds", socket.waiting);
+            return Ok(self.verdict(Cause::DatagramUnread, host, [fact].into_iter().chain(full)));
+        }
+        if let Some(verdict) = self.changed_on_the_way(last, &datagram.payload, datagram.fragment) {
+            return Ok(verdict);
+        }
+        // A firewall may have dropped it before it came to the socket.
+        if taken <= position {
             let never = format!("it never came to the socket for port {port}, which {who} holds");
             let seen = format!("it was seen last at {} of {name}", self.frame(last).interface);
             return Ok(self.verdict(Cause::Unexplained, host, [seen, never].into_iter().chain(self.risen(host))));
@@ -691,7 +819,8 @@ impl Scene<'_> {
         if !tun.up {
             return Ok(self.verdict(Cause::TunDown, host, [format!("{} of {name} is down", tun.name), read]));
         }
-        if let Some((bytes, difference)) = self.written_instead(last, &tun.name) {
+        let (instead, others) = self.written_instead(last, datagram, &tun.name);
+        if let Some((bytes, difference)) = instead {
             let fact = format!("what was written to {} is something else: {difference}", tun.name);
             let facts = [read, fact, bytes_of("received", &datagram.payload), bytes_of("written", &bytes)];
             return Ok(self.verdict(Cause::Changed, host, facts));
@@ -699,7 +828,15 @@ impl Scene<'_> {
         let count = |state: &State| state.link(&tun.name).map_or(0, |link| link.passed.received_lost);
         let refused = count(after).saturating_sub(count(before));
         let refused = (refused > 0).then(|| format!("{} refused {refused} of what was written to it", tun.name));
-        let nothing = format!("nothing came into {} of {name}", tun.name);
+        // A program that still has others to write may come to this one, too.
+        if others > 0 {
+            let fact = format!(
+                "{others} packets that came into {} of {name} since are others, from before the trace",
+                tun.name
+            );
+            return Ok(self.verdict(Cause::Unexplained, host, [read, fact]));
+        }
+        let nothing = format!("nothing came into {} of {name} within {}", tun.name, self.waited(last));
         Ok(self.verdict(Cause::NotWritten, host, [read, nothing].into_iter().chain(refused)))
     }
 
@@ -723,18 +860,44 @@ impl Scene<'_> {
         Some(self.verdict(Cause::NobodyListens, last.host, facts.into_iter().chain(self.quotes(last.leg))))
     }
 
-    /// A packet that was written to a TUN device after the datagram was read, and was in no datagram.
-    fn written_instead(&self, last: &Sighting, tun: &str) -> Option<(Vec<u8>, Difference)> {
-        let What::Inside(datagram, _) = &last.what else { return None };
+    /// A packet that was written to a TUN device after the datagram was read, and was in no datagram; and how many others
+    /// were written, which must have come before anybody looked.
+    fn written_instead(
+        &self,
+        last: &Sighting,
+        datagram: &Datagram,
+        tun: &str,
+    ) -> (Option<(Vec<u8>, Difference)>, usize) {
         let of_host =
             |from: usize| self.frames[from..].iter().filter(|(at, _)| *at == last.host).map(|(_, frame)| frame);
         let carried: HashSet<Vec<u8>> =
             of_host(0).filter_map(|frame| sighting::any_datagram(frame.packet()?)).map(|it| it.payload).collect();
-        let mut written = of_host(last.frame)
+        let written = of_host(last.frame)
             .filter(|frame| frame.interface == tun && frame.direction == Direction::In)
             .filter(|frame| !carried.contains(&frame.bytes));
-        let frame = written.next()?;
-        Some((frame.bytes.clone(), Difference::between(&datagram.payload, &frame.bytes)?))
+        let (mut instead, mut others) = (None, 0);
+        for frame in written {
+            match sighting::is_another_packet(&frame.bytes, &datagram.payload) {
+                true => others += 1,
+                false if instead.is_none() => {
+                    let difference = Difference::between(&datagram.payload, &frame.bytes);
+                    instead = difference.map(|difference| (frame.bytes.clone(), difference));
+                }
+                false => {}
+            }
+        }
+        (instead, others)
+    }
+
+    /// How long what should follow a sighting was waited for. A program that takes longer is only late.
+    fn waited(&self, last: &Sighting) -> String {
+        format!("{:.1} s", self.until.saturating_sub(self.frame(last).at).as_secs_f64())
+    }
+
+    /// The frames of all hosts from the first look at this one's counters until a sighting.
+    fn since_the_look(&self, last: &Sighting) -> impl Iterator<Item = &(usize, Frame)> {
+        let looked = self.before[last.host].at;
+        self.frames[..last.frame].iter().filter(move |(_, frame)| frame.at > looked)
     }
 
     /// Whether the bytes at this place are not those that were read from the TUN device before.
@@ -796,12 +959,10 @@ impl Scene<'_> {
         if let Some(verdict) = self.same_address(last, source) {
             return Ok(verdict);
         }
-        if self.topology.hosts[host].interfaces.iter().any(|it| it.address.addr() == destination) {
-            let fact = format!("{name} has the address {destination} in the topology, and has it no more");
-            return Ok(self.verdict(Cause::Unexplained, host, [fact]));
+        if let Some(it) = self.topology.hosts[host].interfaces.iter().find(|it| it.address.addr() == destination) {
+            return Ok(self.verdict(Cause::Unexplained, host, [self.lacks_its_address(host, &it.name, destination)]));
         }
-        let forward = format!("net.ipv4.conf.{interface}.forwarding");
-        if self.ask.setting(host, &forward)?.as_deref() == Some("0") {
+        if self.ask.setting_of(host, interface, "forwarding")?.as_deref() == Some("0") {
             let ip_forward = self.ask.setting(host, "net.ipv4.ip_forward")?.unwrap_or_default();
             let fact = format!("net.ipv4.ip_forward is {ip_forward} on {name}, and the packet is not for {name}");
             return Ok(self.verdict(Cause::NoForwarding, host, [fact]));
@@ -897,7 +1058,9 @@ impl Scene<'_> {
         let mut facts = Vec::new();
         for which in ["all", interface] {
             let setting = format!("net.ipv4.conf.{which}.rp_filter");
-            if let Some(value) = self.ask.setting(host, &setting)?.and_then(|value| value.parse::<u8>().ok()) {
+            if let Some(value) =
+                self.ask.setting_of(host, which, "rp_filter")?.and_then(|value| value.parse::<u8>().ok())
+            {
                 mode = value.max(mode);
                 facts.push(format!("{setting} is {value} on {name}"));
             }
@@ -986,6 +1149,16 @@ fn bytes_of(what: &str, bytes: &[u8]) -> String {
     format!("{what}: {} bytes, {}{more}", bytes.len(), shown.join(" "))
 }
 
+/// The cause that an ICMP error is by itself. Type 11 is about the TTL with code 0 alone: with 1, a host has waited for
+/// fragments (RFC 792).
+fn named_by(kind: u8, code: u8) -> Option<Cause> {
+    match (kind, code) {
+        (11, 0) => Some(Cause::TtlRanOut),
+        (3, 4) => Some(Cause::TooBig),
+        _ => None,
+    }
+}
+
 /// The name of an ICMP error (RFC 792, RFC 1122 section 3.2.2.1).
 pub fn error_name(kind: u8, code: u8) -> String {
     match (kind, code) {
@@ -1000,5 +1173,18 @@ pub fn error_name(kind: u8, code: u8) -> String {
         (11, 1) => "reassembly took too long".into(),
         (12, _) => "parameter problem".into(),
         _ => format!("ICMP type {kind}, code {code}"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_router_that_waited_for_fragments_says_nothing_about_the_ttl() {
+        assert_eq!(named_by(11, 0), Some(Cause::TtlRanOut));
+        assert_eq!(named_by(11, 1), None);
+        assert_eq!(named_by(3, 4), Some(Cause::TooBig));
+        assert_eq!(error_name(11, 1), "reassembly took too long");
     }
 }

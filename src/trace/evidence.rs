@@ -7,7 +7,9 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, SocketAddrV4};
-use std::path::Path;
+use std::path::{Path, PathBuf};
+use std::thread;
+use std::time::{Duration, SystemTime};
 
 use ipnet::IpNet;
 use log::Level;
@@ -99,6 +101,10 @@ pub struct State {
     pub holders: Vec<Holder>,
     /// Its neighbours.
     pub neighbours: Vec<Neighbour>,
+    /// When the interfaces had counted this: the time since 1970. What passed later is not in their counters.
+    pub at: Duration,
+    /// How many packets each interface has been handed, by its number.
+    handed_on: Vec<(u32, u64)>,
     counters: BTreeMap<String, u64>,
 }
 
@@ -127,6 +133,15 @@ impl State {
     /// The addresses of an interface.
     pub fn addresses(&self, name: &str) -> &[IpNet] {
         self.links.iter().find(|(link, _)| link.name == name).map_or(&[], |(_, addresses)| addresses)
+    }
+
+    /// How many packets wait in a TUN device for its program, at most: those that it has been handed, without those that
+    /// were read. One that was dropped there counts, too, and a large one that its program takes in one piece counts
+    /// more than once. `None` where the kernel does not tell.
+    pub fn waiting_in(&self, tun: &str) -> Option<u64> {
+        let link = self.link(tun)?;
+        let (_, handed_on) = self.handed_on.iter().find(|(index, _)| *index == link.index)?;
+        Some(handed_on.saturating_sub(link.passed.sent))
     }
 
     /// The programs that hold this TUN device.
@@ -173,13 +188,18 @@ impl State {
 /// A host cannot be entered, or its kernel does not answer.
 pub fn look(lab: &Lab) -> Result<Vec<State>> {
     let programs = processes::running_in(&lab.networks.hosts)?;
-    let look = |(network, programs): (_, Vec<processes::Process>)| {
-        let mut state = namespace::inside(network, look_at_this_host)?;
-        let holders = programs.iter().filter_map(holder);
-        state.holders = holders.collect();
-        Ok(state)
+    // The kernel has one lock for the interfaces of all namespaces (rtnl_lock in net/core/rtnetlink.c). Where others make
+    // and end namespaces, each question waits for them; those of all hosts wait at once.
+    let states: Vec<Result<State>> = thread::scope(|scope| {
+        let hosts = lab.networks.hosts.iter();
+        let looks: Vec<_> = hosts.map(|it| scope.spawn(|| namespace::inside(it, look_at_this_host))).collect();
+        looks.into_iter().map(|it| it.join().expect("looking at a host does not panic")).collect()
+    });
+    let with_holders = |(state, programs): (Result<State>, Vec<processes::Process>)| {
+        let holders = programs.iter().filter_map(holder).collect();
+        state.map(|state| State { holders, ..state })
     };
-    lab.networks.hosts.iter().zip(programs).map(look).collect()
+    states.into_iter().zip(programs).map(with_holders).collect()
 }
 
 /// Looks at one host, by its place.
@@ -197,11 +217,13 @@ pub fn look_at(lab: &Lab, host: usize) -> Result<State> {
 fn look_at_this_host() -> Result<State> {
     let net = Net::open(Level::Debug)?;
     let links = net.links_and_addresses()?;
-    let mut sockets = udp_sockets("udp")?;
-    sockets.extend(udp_sockets("udp6").unwrap_or_default());
+    let at = SystemTime::UNIX_EPOCH.elapsed().unwrap_or_default();
+    // After the time and the interfaces' own counters: what passes between is taken for waiting, not forgotten.
+    let handed_on = net.handed_on().unwrap_or_default();
+    let sockets = udp_sockets_of_both()?;
     let mut counters = counters("snmp")?;
     counters.extend(self::counters("netstat")?);
-    Ok(State { links, sockets, holders: Vec::new(), neighbours: net.neighbours()?, counters })
+    Ok(State { links, sockets, holders: Vec::new(), neighbours: net.neighbours()?, at, handed_on, counters })
 }
 
 /// What the kernel of a host would do with a packet, and how it is set; asked when it matters.
@@ -236,9 +258,24 @@ impl<'l> Questions<'l> {
         self.ask(host, |net| Ok(net.forward_to(source.into(), destination.into(), arrives_on)))
     }
 
+    /// A socket's bytes that wait in it now; `None` where it is closed.
+    pub fn waiting(&self, host: usize, socket: &UdpSocket) -> Result<Option<u64>> {
+        let sockets = namespace::inside(&self.lab.networks.hosts[host], udp_sockets_of_both)?;
+        Ok(sockets.iter().find(|other| other.inode == socket.inode).map(|socket| socket.waiting))
+    }
+
     /// A setting of a host, as in `sysctl`, if it has it.
     pub fn setting(&self, host: usize, name: &str) -> Result<Option<String>> {
-        let path = Path::new("/proc/sys").join(name.replace('.', "/"));
+        self.read(host, &setting_path(name))
+    }
+
+    /// An IPv4 setting of one of its interfaces, or of `all`.
+    pub fn setting_of(&self, host: usize, interface: &str, name: &str) -> Result<Option<String>> {
+        // The interface's name may have a dot in it.
+        self.read(host, &Path::new("/proc/sys/net/ipv4/conf").join(interface).join(name))
+    }
+
+    fn read(&self, host: usize, path: &Path) -> Result<Option<String>> {
         let read = || Ok(fs::read_to_string(path).ok().map(|value| value.trim().to_string()));
         namespace::inside(&self.lab.networks.hosts[host], read)
     }
@@ -246,6 +283,11 @@ impl<'l> Questions<'l> {
     fn ask<T>(&self, host: usize, question: impl FnOnce(&Net) -> Result<T>) -> Result<T> {
         namespace::inside(&self.lab.networks.hosts[host], || question(&Net::open(Level::Debug)?))
     }
+}
+
+/// The file of a setting, by its name in `sysctl`.
+fn setting_path(name: &str) -> PathBuf {
+    Path::new("/proc/sys").join(name.replace('.', "/"))
 }
 
 /// What a process holds; `None` where it holds neither a TUN device nor a socket, or has ended.
@@ -267,6 +309,13 @@ fn holder(process: &processes::Process) -> Option<Holder> {
         }
     }
     (!holder.tuns.is_empty() || !holder.sockets.is_empty()).then_some(holder)
+}
+
+/// The UDP sockets over IPv4 and IPv6.
+fn udp_sockets_of_both() -> Result<Vec<UdpSocket>> {
+    let mut sockets = udp_sockets("udp")?;
+    sockets.extend(udp_sockets("udp6").unwrap_or_default());
+    Ok(sockets)
 }
 
 /// The UDP sockets of the calling thread's network namespace (proc_pid_net(5)).

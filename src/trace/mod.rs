@@ -8,6 +8,7 @@ use std::io::BufWriter;
 use std::net::{IpAddr, Ipv4Addr};
 use std::os::fd::AsFd;
 use std::path::{Path, PathBuf};
+use std::thread;
 use std::time::{Duration, Instant, SystemTime};
 
 use clap::Args;
@@ -34,7 +35,7 @@ use echo::EchoSocket;
 use evidence::{Questions, State};
 use sighting::{Leg, Mark, What};
 
-/// How long the echo has for its way there and back.
+/// How long the echo has for its way there and back, with what is looked at before it is sent.
 const PATIENCE: Duration = Duration::from_millis(3500);
 
 /// How long it may stay unseen before it is given up. A slow program on a busy machine takes some milliseconds.
@@ -42,6 +43,9 @@ const UNSEEN: Duration = Duration::from_millis(1500);
 
 /// How long frames may take from the wire to the capture, once the reply is there.
 const LATE: Duration = Duration::from_millis(20);
+
+/// How long frames that wait in the sockets at the end are looked at. Those of a flood are many.
+const DRAIN: Duration = Duration::from_millis(300);
 
 /// How many frames of one host are taken before the others have their turn.
 const TURN: usize = 256;
@@ -107,9 +111,6 @@ pub fn run(args: &TraceArgs) -> Result<u8> {
     let file = args.pcapng.as_deref().map(create).transpose()?;
     lab.join()?;
 
-    // The kernel begins to take times a moment after somebody wants them (net_enable_timestamp in net/core/dev.c).
-    let _times = Capture::open()?;
-    let before = evidence::look(&lab)?;
     let seen = capture(&lab, from, to, args.size)?;
     let after = evidence::look(&lab)?;
     let scene = Scene {
@@ -119,12 +120,13 @@ pub fn run(args: &TraceArgs) -> Result<u8> {
         length: args.size,
         refused: seen.refused,
         frames: &seen.frames,
+        until: seen.until,
         sightings: &seen.sightings,
-        before: &before,
+        before: &seen.before,
         after: &after,
         ask: Questions::to(&lab),
     };
-    let verdict = if seen.answered.is_some() { None } else { Some(scene.diagnose()?) };
+    let verdict = seen.verdict(&scene)?;
     match args.json {
         true => output::line(format_args!("{:#}", as_json(args, &scene, &seen, verdict.as_ref()))),
         false => output::text(as_text(args, &scene, &seen, verdict.as_ref())),
@@ -174,7 +176,6 @@ pub struct Traced {
 /// # Errors
 /// It cannot be sent or captured, or a host does not tell about itself.
 pub fn follow(lab: &Lab, from: usize, to: Ipv4Addr, length: usize) -> Result<Traced> {
-    let before = evidence::look(lab)?;
     let seen = capture(lab, from, to, length)?;
     let after = evidence::look(lab)?;
     let scene = Scene {
@@ -184,12 +185,13 @@ pub fn follow(lab: &Lab, from: usize, to: Ipv4Addr, length: usize) -> Result<Tra
         length,
         refused: seen.refused,
         frames: &seen.frames,
+        until: seen.until,
         sightings: &seen.sightings,
-        before: &before,
+        before: &seen.before,
         after: &after,
         ask: Questions::to(lab),
     };
-    let verdict = if seen.answered.is_some() { None } else { Some(scene.diagnose()?) };
+    let verdict = seen.verdict(&scene)?;
     let step = |(place, sighting): (usize, &Sighting)| {
         let frame = &seen.frames[sighting.frame].1;
         let is_tun = |state: &State| state.link(&frame.interface).is_some_and(|link| link.is_tun);
@@ -197,7 +199,7 @@ pub fn follow(lab: &Lab, from: usize, to: Ipv4Addr, length: usize) -> Result<Tra
             leg: sighting.leg,
             host: lab.topology.hosts[sighting.host].name.clone(),
             interface: frame.interface.clone(),
-            is_tun: is_tun(&after[sighting.host]) || is_tun(&before[sighting.host]),
+            is_tun: is_tun(&after[sighting.host]) || is_tun(&seen.before[sighting.host]),
             direction: frame.direction,
             in_datagram: matches!(sighting.what, What::Inside(..)),
             milliseconds: ladder::since(&scene, sighting),
@@ -259,7 +261,11 @@ fn create(path: &Path) -> Result<File> {
 /// What came of the echo.
 #[derive(Default)]
 struct Seen {
+    /// The hosts before the request was sent.
+    before: Vec<State>,
     frames: Vec<(usize, Frame)>,
+    /// Until when they were captured: the time since 1970.
+    until: Duration,
     /// How many bytes the frames have in all, and how many of them have the echo in them.
     bytes: usize,
     traced: usize,
@@ -273,6 +279,14 @@ struct Seen {
 }
 
 impl Seen {
+    /// Why there was no reply; `None` where there was one.
+    fn verdict(&self, scene: &Scene<'_>) -> Result<Option<Verdict>> {
+        match self.answered {
+            Some(_) => Ok(None),
+            None => Ok(Some(with_what_was_lost(scene.diagnose()?, self.lost))),
+        }
+    }
+
     /// Keeps a frame of a host, if there is room or the echo is in it; returns whether it is.
     fn keep(&mut self, host: usize, frame: Frame, mark: Mark) -> bool {
         let is_traced = frame.packet().is_some_and(|packet| sighting::find(packet, mark).is_some());
@@ -291,14 +305,26 @@ impl Seen {
     }
 }
 
+/// What was not seen may have been among the frames that were not captured.
+fn with_what_was_lost(mut verdict: Verdict, lost: u32) -> Verdict {
+    if lost > 0 {
+        verdict.facts.push(format!("{lost} packets were not captured: what was not seen may have passed all the same"));
+    }
+    verdict
+}
+
 /// Sends the request, and captures at every host until the reply is there, or nobody need wait for it any more.
 fn capture(lab: &Lab, from: usize, to: Ipv4Addr, length: usize) -> Result<Seen> {
+    let begun = Instant::now();
     let number = SystemTime::UNIX_EPOCH.elapsed().unwrap_or_default().as_nanos() as u64;
     let mark = Mark::new(number ^ u64::from(std::process::id()) << 48);
     let open = |network| namespace::inside(network, Capture::open);
     let mut captures = lab.networks.hosts.iter().map(open).collect::<Result<Vec<_>>>()?;
+    // The captures come first, so that no packet passes unseen that the hosts' counters have. Nor does the kernel begin at
+    // once to take the times that they want (net_enable_timestamp in net/core/dev.c), which the look leaves it time for.
+    let before = evidence::look(lab)?;
     let socket = namespace::inside(&lab.networks.hosts[from], || EchoSocket::open(mark))?;
-    let mut seen = Seen::default();
+    let mut seen = Seen { before, ..Seen::default() };
 
     let started = Instant::now();
     let mut deadline = started + UNSEEN;
@@ -326,7 +352,7 @@ fn capture(lab: &Lab, from: usize, to: Ipv4Addr, length: usize) -> Result<Seen> 
             for _ in 0..TURN {
                 let Some(frame) = capture.take()? else { break };
                 if seen.keep(host, frame, mark) && seen.answered.is_none() {
-                    deadline = (started + PATIENCE).min(Instant::now() + UNSEEN);
+                    deadline = (begun + PATIENCE).min(Instant::now() + UNSEEN).max(deadline);
                 }
             }
         }
@@ -339,13 +365,19 @@ fn capture(lab: &Lab, from: usize, to: Ipv4Addr, length: usize) -> Result<Seen> 
         }
     }
     // What has passed by now may still wait in the sockets.
-    let end = SystemTime::UNIX_EPOCH.elapsed().unwrap_or_default();
+    let drained = Instant::now() + DRAIN;
+    seen.until = SystemTime::UNIX_EPOCH.elapsed().unwrap_or_default();
     for (host, capture) in captures.iter_mut().enumerate() {
-        while let Some(frame) = capture.take()?.filter(|frame| frame.at <= end) {
-            seen.keep(host, frame, mark);
+        while let Some(frame) = capture.take()?.filter(|frame| frame.at <= seen.until) {
+            match Instant::now() < drained {
+                true => drop(seen.keep(host, frame, mark)),
+                false => seen.lost += 1,
+            }
         }
     }
     seen.lost += captures.iter().map(Capture::lost).sum::<u32>();
+    // The kernel waits for every processor when one is closed (packet_release in net/packet/af_packet.c); for all at once.
+    thread::scope(|scope| captures.into_iter().for_each(|capture| drop(scope.spawn(|| drop(capture)))));
     seen.frames.sort_by_key(|(_, frame)| frame.at);
     seen.sightings = sightings(&seen.frames, mark);
     Ok(seen)
@@ -372,7 +404,7 @@ fn sightings(frames: &[(usize, Frame)], mark: Mark) -> Vec<Sighting> {
         let leg = match &what {
             What::Echo(echo) => echo.leg,
             What::Inside(_, leg) => leg.unwrap_or(latest),
-            What::Refused(_) => latest,
+            What::Refused(refusal) => refusal.leg.unwrap_or(latest),
         };
         found.push(Sighting { frame: place, host: *host, leg, what });
     }
@@ -518,4 +550,19 @@ fn write(file: File, scene: &Scene<'_>) -> std::io::Result<()> {
         record.commented(*host, frame, comment.as_deref())?;
     }
     record.flush()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_verdict_says_how_much_was_not_captured() {
+        let facts = vec!["a fact".to_string()];
+        let verdict = Verdict { cause: cause::Cause::NotSent, host: "useru".into(), leg: Leg::Request, facts };
+        assert_eq!(with_what_was_lost(verdict.clone(), 0), verdict);
+        let facts = with_what_was_lost(verdict, 7).facts;
+        assert_eq!(facts.len(), 2);
+        assert!(facts[1].starts_with("7 packets were not captured"), "{facts:?}");
+    }
 }

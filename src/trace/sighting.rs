@@ -8,7 +8,7 @@ use std::net::{Ipv4Addr, SocketAddrV4};
 use pnet_packet::Packet;
 use pnet_packet::icmp::{IcmpPacket, IcmpType, IcmpTypes};
 use pnet_packet::ip::IpNextHeaderProtocols;
-use pnet_packet::ipv4::{Ipv4Flags, Ipv4Packet};
+use pnet_packet::ipv4::{self, Ipv4Flags, Ipv4Packet};
 use pnet_packet::udp::UdpPacket;
 
 /// The bytes in front of an echo's payload: an IPv4 header without options, and an ICMP header (RFC 791, RFC 792).
@@ -101,6 +101,8 @@ pub struct Refusal {
     pub mtu: u16,
     /// Where the datagram was going that is quoted; `None` where the echo itself is.
     pub datagram: Option<SocketAddrV4>,
+    /// What of the echo is quoted, by its ICMP type, where that can be read.
+    pub leg: Option<Leg>,
 }
 
 /// What was seen.
@@ -128,7 +130,7 @@ pub fn find(packet: &[u8], mark: Mark) -> Option<What> {
             let icmp = IcmpPacket::new(ip.payload)?;
             match leg(icmp.get_icmp_type()) {
                 Some(leg) => Some(What::Echo(ip.echo(leg))),
-                None => refusal(&ip, &icmp).map(What::Refused),
+                None => refusal(&ip, &icmp, mark).map(What::Refused),
             }
         }
         IpNextHeaderProtocols::Udp => {
@@ -140,7 +142,7 @@ pub fn find(packet: &[u8], mark: Mark) -> Option<What> {
                 && inner.fields.get_next_level_protocol() == IpNextHeaderProtocols::Icmp
                 && let Some(icmp) = IcmpPacket::new(inner.payload)
                 && leg(icmp.get_icmp_type()).is_none()
-                && let Some(refusal) = refusal(&inner, &icmp)
+                && let Some(refusal) = refusal(&inner, &icmp, mark)
             {
                 return Some(What::Refused(refusal));
             }
@@ -160,6 +162,23 @@ pub fn any_datagram(packet: &[u8]) -> Option<Datagram> {
     let ip = V4::parse(packet)?;
     let is_udp = ip.fields.get_next_level_protocol() == IpNextHeaderProtocols::Udp;
     if is_udp && ip.fields.get_fragment_offset() == 0 { datagram(&ip) } else { None }
+}
+
+/// Whether bytes that are not the echo are another packet: whole, and not the echo with something in it changed.
+pub fn is_another_packet(bytes: &[u8], echo: &[u8]) -> bool {
+    const IPV6_HEADER: usize = 40;
+    let number = |from: usize| Some(usize::from(u16::from_be_bytes([*bytes.get(from)?, *bytes.get(from + 1)?])));
+    match bytes.first().map(|byte| byte >> 4) {
+        Some(4) => {
+            let Some(ip) = V4::parse(bytes).filter(|_| number(2) == Some(bytes.len())) else { return false };
+            // The identification, the protocol, the addresses, the identifier and the number of the echo.
+            let tells = [4..6, 9..10, 12..20, 24..28];
+            let differs = tells.into_iter().any(|place| bytes.get(place.clone()) != echo.get(place));
+            ipv4::checksum(&ip.fields) == ip.fields.get_checksum() && differs
+        }
+        Some(6) => number(4).is_some_and(|payload| payload + IPV6_HEADER == bytes.len()),
+        _ => false,
+    }
 }
 
 /// Request or reply, by the ICMP type.
@@ -214,8 +233,11 @@ fn datagram(ip: &V4<'_>) -> Option<Datagram> {
     })
 }
 
-fn refusal(ip: &V4<'_>, icmp: &IcmpPacket<'_>) -> Option<Refusal> {
+fn refusal(ip: &V4<'_>, icmp: &IcmpPacket<'_>, mark: Mark) -> Option<Refusal> {
     let quoted = V4::parse(ip.payload.get(ICMP_HEADER..)?)?;
+    // The type stands in the first of the eight bytes in front of the mark, in a datagram or not.
+    let kind = mark.place(quoted.payload).and_then(|place| place.checked_sub(ICMP_HEADER));
+    let leg = kind.and_then(|at| leg(IcmpType(quoted.payload[at])));
     let datagram = match quoted.fields.get_next_level_protocol() {
         IpNextHeaderProtocols::Udp => datagram(&quoted).map(|datagram| datagram.to),
         _ => None,
@@ -228,6 +250,7 @@ fn refusal(ip: &V4<'_>, icmp: &IcmpPacket<'_>) -> Option<Refusal> {
         code: icmp.get_icmp_code().0,
         mtu,
         datagram,
+        leg,
     })
 }
 
@@ -388,8 +411,11 @@ mod tests {
         let error = |quoted: &[u8]| ip(1, &[&[3, 4, 0, 0, 0, 0, 5, 120][..], quoted].concat());
         let Some(What::Refused(about_echo)) = find(&error(&echo(8)), MARK) else { panic!() };
         assert_eq!((about_echo.kind, about_echo.code, about_echo.mtu, about_echo.datagram), (3, 4, 1400, None));
+        assert_eq!(about_echo.leg, Some(Leg::Request));
         let Some(What::Refused(about_datagram)) = find(&error(&udp(&echo(8))), MARK) else { panic!() };
         assert_eq!(about_datagram.datagram, Some("10.1.1.2:9090".parse().unwrap()));
+        let Some(What::Refused(about_reply)) = find(&error(&udp(&echo(0))), MARK) else { panic!() };
+        assert_eq!((about_datagram.leg, about_reply.leg), (Some(Leg::Request), Some(Leg::Reply)));
     }
 
     #[test]
@@ -410,6 +436,30 @@ mod tests {
                     let _ = (find(&changed, MARK), any_datagram(&changed));
                 }
             }
+        }
+    }
+
+    #[test]
+    fn another_packet_is_whole_and_not_the_echo_changed() {
+        let with_checksum = |mut packet: Vec<u8>| {
+            let sum = ipv4::checksum(&Ipv4Packet::new(&packet).unwrap());
+            packet[10..12].copy_from_slice(&sum.to_be_bytes());
+            packet
+        };
+        let was = with_checksum(echo(8));
+        let mut other = was.clone();
+        other[27] ^= 1;
+        assert!(is_another_packet(&other, &was));
+        assert!(is_another_packet(&with_checksum(ip(17, b"anything")), &was));
+        let v6 = [&[0x60, 0, 0, 0, 0, 8, 58, 255][..], &[0; 40]].concat();
+        assert!(is_another_packet(&v6, &was));
+        let mut changed = was.clone();
+        changed[40] ^= 1;
+        let mut wrong = other.clone();
+        wrong[11] ^= 1;
+        let cut = &other[..40];
+        for is in [&was[..], &changed, &wrong, cut, &v6[..47], b"text", b""] {
+            assert!(!is_another_packet(is, &was), "{is:02x?}");
         }
     }
 

@@ -85,7 +85,14 @@ for_each_user! {
         let (_client, _server) = with_mistake(&lab, "forgets", "none");
         let facts = names(&lab, &[], "not-sent", "useru", "request");
         has(&facts, "it was read: tun0 of useru is held by python3");
-        has(&facts, "no datagram left useru");
+        has(&facts, "no datagram left useru within 1.");
+        has(&facts, "s after it with this packet in it");
+    }
+
+    fn a_sign_of_life_is_not_taken_for_the_packet(user: User) {
+        let lab = Lab::up_at(user, 4);
+        let (_client, _server) = with_mistake(&lab, "hello", "none");
+        has(&names(&lab, &[], "not-sent", "useru", "request"), "with this packet in it");
     }
 
     fn wrong_peer(user: User) {
@@ -102,6 +109,17 @@ for_each_user! {
         server.end_with("KILL");
         let (_client, _server) = with_mistake(&lab, "elsewhere", "none");
         has(&names(&lab, &[], "wrong-peer", "useru", "request"), "192.168.1.254 is router, where no end of the tunnel is");
+    }
+
+    fn a_client_may_answer_to_the_port_that_the_server_is_known_by(user: User) {
+        let lab = Lab::up_at(user, 4);
+        // The server sends from a second socket; the client answers to the first, and drops nothing of its own.
+        let (_client, _server) = with_mistake(&lab, "none", "two");
+        arrives(&lab);
+        json(&lab, &["userv", "useru"], 0);
+        lab.sh("server", "nft add table ip t && \
+            nft 'add chain ip t c { type filter hook input priority 0; policy drop; }'").ok();
+        has(&names(&lab, &["userv", "useru"], "unexplained", "server", "reply"), "it never came to the socket for port 9090");
     }
 
     fn swallows_its_own_datagrams(user: User) {
@@ -138,6 +156,13 @@ for_each_user! {
         has(&names(&lab, &[], "datagram-unread", "useru", "reply"), "which python3 faulty.py");
     }
 
+    fn a_socket_that_is_read_slowly_is_not_unread(user: User) {
+        let lab = Lab::up_at(user, 4);
+        let (_client, _server) = with_mistake(&lab, "none", "late");
+        lab.sh("useru", "ping -q -c 60 -i 0.01 -W 0.1 userv; true").ok();
+        has(&names(&lab, &[], "unexplained", "server", "request"), "and is reading");
+    }
+
     fn not_ip(user: User) {
         for (mistake, fact) in [
             ("text", "it is text: \"b'E"),
@@ -166,7 +191,7 @@ for_each_user! {
         let (client, server) = with_mistake(&lab, "none", "forgets");
         let facts = names(&lab, &[], "not-written", "server", "request");
         has(&facts, "it was read: the socket for port 9090 is empty");
-        has(&facts, "nothing came into tun0 of server");
+        has(&facts, "nothing came into tun0 of server within 1.");
         client.end_with("KILL");
         server.end_with("KILL");
         // What is no packet is refused by the device.
@@ -186,6 +211,15 @@ for_each_user! {
         let (_client, _server) = vpn(&lab, &[], &[]);
         arrives(&lab);
         lab.sh("server", "sysctl -w net.ipv4.ip_forward=0").ok();
+        has(&names(&lab, &[], "no-forwarding", "server", "request"), "net.ipv4.ip_forward is 0 on server");
+    }
+
+    fn an_interface_may_have_a_dot_in_its_name(user: User) {
+        let lab = Lab::up_at(user, 4);
+        let (_client, _server) = vpn(&lab, &[], &[]);
+        arrives(&lab);
+        lab.sh("server", "ip link set dev tun0 down; ip link set dev tun0 name tun.0; ip link set dev tun.0 up; \
+            sysctl -w net.ipv4.ip_forward=0").ok();
         has(&names(&lab, &[], "no-forwarding", "server", "request"), "net.ipv4.ip_forward is 0 on server");
     }
 
@@ -271,6 +305,44 @@ for_each_user! {
         arrives(&lab);
         lab.sh("server", "ip link set dev eth0 down").ok();
         has(&names(&lab, &[], "link-down", "server", "request"), "eth0 of server is down");
+    }
+
+    fn an_interface_that_is_down_or_has_no_address_is_told_though_another_takes_its_packets(user: User) {
+        let lab = Lab::up_at(user, 4);
+        let (_client, _server) = vpn(&lab, &[], &[]);
+        arrives(&lab);
+        lab.sh("useru", "ip link set dev eth0 down").ok();
+        let facts = names(&lab, &[], "link-down", "useru", "request");
+        has(&facts, "eth0 of useru is down");
+        has(&facts, "it left useru by eth3");
+        lab.sh("useru", "ip address flush dev eth0; ip link set dev eth0 up").ok();
+        let lost = "useru has the address 10.1.2.2 on eth0 in the topology, and has it no more";
+        has(&names(&lab, &[], "unexplained", "useru", "request"), lost);
+        lab.sh("useru", "ip address add 10.1.2.2/24 dev eth0").ok();
+        arrives(&lab);
+        lab.sh("server", "ip link set dev eth1 down").ok();
+        has(&names(&lab, &[], "link-down", "server", "request"), "eth1 of server is down");
+        lab.sh("server", "ip address flush dev eth1; ip link set dev eth1 up").ok();
+        let lost = "server has the address 10.1.1.4 on eth1 in the topology, and has it no more";
+        has(&names(&lab, &[], "unexplained", "server", "request"), lost);
+        lab.sh("server", "ip address add 10.1.1.4/24 dev eth1").ok();
+        arrives(&lab);
+        lab.sh("server", "ip address flush dev eth0").ok();
+        let value = json(&lab, &[], 1);
+        let lost = "server has the address 10.1.2.3 on eth0 in the topology, and has it no more";
+        has(&value["verdict"]["facts"].to_string(), lost);
+    }
+
+    fn a_trace_ends_in_time_while_others_make_and_end_networks(user: User) {
+        let lab = Lab::up_at(user, 4);
+        let (_client, _server) = vpn(&lab, &[], &[]);
+        let script = "while :; do unshare --user --map-root-user --net sh -c 'for i in 1 2 3 4 5 6; do \
+            ip link add a$i type veth peer name b$i; ip link set a$i up; ip link set b$i up; done'; done";
+        let _networks = [0, 1, 2].map(|_| lab.start("userw", &["sh", "-c", script]));
+        let _busy = [0, 1].map(|_| lab.start("userw", &["sh", "-c", "while :; do :; done"]));
+        arrives(&lab);
+        lab.sh("server", "sysctl -w net.ipv4.ip_forward=0").ok();
+        has(&names(&lab, &[], "no-forwarding", "server", "request"), "net.ipv4.ip_forward is 0 on server");
     }
 
     fn refused(user: User) {
@@ -371,6 +443,14 @@ for_each_user! {
         server.end_with("KILL");
         let (_client, _server) = with_mistake(&lab, "none", "returns");
         has(&names(&lab, &[], "not-written", "server", "request"), "server sent the datagram on to 10.1.2.2:");
+    }
+
+    fn a_slow_program_with_others_to_send_is_not_blamed_for_what_it_has_not_come_to(user: User) {
+        let lab = Lab::up_at(user, 4);
+        let (_client, _server) = with_mistake(&lab, "slow", "none");
+        lab.sh("useru", "ping -q -c 9 -i 0.01 -W 0.1 userv").expect(1);
+        let facts = names(&lab, &[], "unexplained", "useru", "request");
+        has(&facts, " had waited there before it");
     }
 
     fn a_datagram_in_a_datagram_in_a_datagram(user: User) {
