@@ -18,6 +18,7 @@ use crate::error::{Context, Error, Exit, Result};
 use crate::output;
 
 pub mod checks;
+pub mod evidence;
 pub mod init;
 pub mod model;
 pub mod packets;
@@ -88,6 +89,9 @@ struct Reports {
     /// Gradescope's results.json; for one submission
     #[arg(long, value_name = "FILE")]
     gradescope: Option<PathBuf>,
+    /// A folder of what was seen: packets for Wireshark, what programs printed, the hosts' routes and counters, per check
+    #[arg(long, value_name = "DIR")]
+    evidence: Option<PathBuf>,
 }
 
 /// How much of the remedy a student is told.
@@ -140,8 +144,9 @@ fn once(args: &GradeArgs) -> Result<u8> {
     if args.reports.gradescope.is_some() && args.submissions.len() > 1 {
         return Err(Error::usage("--gradescope is for one submission").hint("use --json or --csv for several"));
     }
+    let evidence = args.reports.evidence.as_deref().map(evidence::Store::new).transpose()?;
     let files = args.reports.open()?;
-    let grades = match graded(args) {
+    let grades = match graded(args, evidence.as_ref()) {
         Ok(grades) => grades,
         Err(error) => {
             // Whoever waits for this file would else wait in vain.
@@ -156,18 +161,19 @@ fn once(args: &GradeArgs) -> Result<u8> {
         several => output::text(report::table::several(several, colour))?,
     }
     files.write(&grades)?;
+    evidence.map_or(Ok(()), |evidence| evidence.finish(&grades))?;
     Ok(u8::from(!grades.iter().all(|grade| grade.passed)))
 }
 
 /// Reads and grades the submissions.
-fn graded(args: &GradeArgs) -> Result<Vec<Grade>> {
+fn graded(args: &GradeArgs, evidence: Option<&evidence::Store>) -> Result<Vec<Grade>> {
     let rubric = args.rubric.as_deref().map(Rubric::read).transpose()?;
     sandbox::check()?;
     let submissions = match args.submissions.is_empty() {
         true => vec![Ok(Submission::own())],
         false => args.submissions.iter().map(|folder| read(folder, args)).collect::<Result<_>>()?,
     };
-    let mut grades = grade_all(args, submissions)?;
+    let mut grades = grade_all(args, submissions, evidence)?;
     grades.iter_mut().for_each(|grade| args.hint.apply(grade));
     if let Some(rubric) = &rubric {
         grades.iter_mut().for_each(|grade| rubric.apply(grade));
@@ -264,7 +270,14 @@ fn ungraded(name: &str, why: &str) -> Grade {
 }
 
 /// Grades submissions, some at a time, each in a process of its own; the grades are in the order of the submissions.
-fn grade_all(args: &GradeArgs, submissions: Vec<Result<Submission, Grade>>) -> Result<Vec<Grade>> {
+fn grade_all(
+    args: &GradeArgs,
+    submissions: Vec<Result<Submission, Grade>>,
+    evidence: Option<&evidence::Store>,
+) -> Result<Vec<Grade>> {
+    let names = submissions.iter().map(|it| it.as_ref().map_or_else(|grade| &grade.submission, |it| &it.name));
+    let folders = evidence.map_or(Vec::new(), |store| store.folders(names.map(String::as_str)));
+    let folders: Vec<_> = folders.into_iter().map(Mutex::new).collect();
     let processors = thread::available_parallelism().map_or(1, usize::from);
     let jobs = args.jobs.map_or(processors, usize::from).min(submissions.len());
     let shown = python_prefixes(&args.python);
@@ -278,7 +291,7 @@ fn grade_all(args: &GradeArgs, submissions: Vec<Result<Submission, Grade>>) -> R
                     let place = next.fetch_add(1, Ordering::Relaxed);
                     let Some(submission) = submissions.get(place) else { return };
                     let grade = match submission {
-                        Ok(submission) => grade_one(args, submission, &shown, &progress),
+                        Ok(submission) => grade_one(args, submission, &shown, &progress, folders.get(place)),
                         Err(grade) => Ok(grade.clone()),
                     };
                     if let Ok(grade) = &grade {
@@ -297,13 +310,20 @@ fn grade_all(args: &GradeArgs, submissions: Vec<Result<Submission, Grade>>) -> R
 }
 
 /// Has a worker grade a submission.
-fn grade_one(args: &GradeArgs, submission: &Submission, shown: &[PathBuf], progress: &Progress) -> Result<Grade> {
+fn grade_one(
+    args: &GradeArgs,
+    submission: &Submission,
+    shown: &[PathBuf],
+    progress: &Progress,
+    evidence: Option<&Mutex<evidence::Folder>>,
+) -> Result<Grade> {
     let failed = || format!("cannot grade {}", submission.name);
     let job = Job {
         submission: submission.clone(),
         steps: args.steps(),
         start_timeout: args.start_timeout,
         shown: shown.to_vec(),
+        evidence: evidence.is_some(),
         python: args.python.clone(),
     };
     let program = std::env::current_exe().context(failed)?;
@@ -318,6 +338,11 @@ fn grade_one(args: &GradeArgs, submission: &Submission, shown: &[PathBuf], progr
     for line in BufReader::new(worker.stdout.take().ok_or_else(|| Error::failed(failed()))?).lines() {
         match serde_json::from_str(&line.context(failed)?).context(failed)? {
             Told::Check(check) => progress.checked(&submission.name, &check),
+            Told::Evidence { check, name, bytes } => {
+                if let Some(mut folder) = evidence.and_then(|it| it.lock().ok()) {
+                    folder.add(&check, &name, &bytes);
+                }
+            }
             Told::Grade(it) => grade = Some(*it),
             Told::Lacks(what) => lacks = Some(what),
         }

@@ -41,6 +41,8 @@ pub struct Job {
     pub start_timeout: f64,
     /// What is shown read-only in the sandbox besides /usr.
     pub shown: Vec<PathBuf>,
+    /// Whether everything that was seen is to be told, for `--evidence`.
+    pub evidence: bool,
     /// The Python that must be able to import scapy, where the submission needs it.
     pub python: String,
 }
@@ -51,6 +53,15 @@ pub struct Job {
 pub enum Told {
     /// A check has come to its end.
     Check(Box<Check>),
+    /// A piece of a file that is evidence of a check; the next one follows it.
+    Evidence {
+        /// The check.
+        check: String,
+        /// The file.
+        name: String,
+        /// What is appended to it.
+        bytes: Vec<u8>,
+    },
     /// All have.
     Grade(Box<Grade>),
     /// The machine lacks something.

@@ -50,6 +50,14 @@ pub struct Frame {
 }
 
 impl Frame {
+    /// A frame for tests: bytes that came out of a TUN device.
+    #[cfg(test)]
+    pub(crate) fn made(interface: &str, bytes: &[u8]) -> Self {
+        let (interface, length, bytes) = (interface.into(), bytes.len(), bytes.to_vec());
+        let (kind, direction, at) = (LinkType::Raw, Direction::Out, Duration::ZERO);
+        Self { interface, kind, direction, at, bytes, length, is_foreign: false, protocol: libc::ETH_P_IP as u16 }
+    }
+
     /// The IP packet in it, from its IP header on; `None` where it holds something else, like ARP.
     pub fn packet(&self) -> Option<&[u8]> {
         let is_ip = [libc::ETH_P_IP, libc::ETH_P_IPV6].contains(&self.protocol.into());

@@ -7,6 +7,7 @@
 use std::time::{Duration, Instant};
 
 use crate::error::{Error, Result};
+use crate::grade::evidence;
 use crate::grade::model::{CauseSeen, Check, Grade, Ladders, Status, StepGrade, VERSION, Warning};
 use crate::grade::sandbox::{self, Sandbox};
 use crate::grade::stage::Stage;
@@ -153,6 +154,9 @@ impl Judge<'_> {
                 check.because = Some(error.to_string());
                 check.transcripts = stage.transcripts();
             }
+        }
+        if self.job.evidence {
+            evidence::tell(id, stage, self.tell);
         }
         let passed = check.status == Status::Pass;
         self.record(check);

@@ -71,7 +71,7 @@ fn reason_of(check: &Check) -> String {
 
 /// A text whose lines stay, and that can do nothing but be read: control characters are shown by their pictures, and
 /// what would turn the direction of writing or has no place in XML by a replacement character.
-fn shown(text: &str) -> String {
+pub fn shown(text: &str) -> String {
     let text = text.replace("\r\n", "\n");
     text.chars().map(harmless).collect()
 }
