@@ -56,7 +56,11 @@ impl Page {
             .output()
             .expect("timeout, of coreutils, can be run");
         let errors = String::from_utf8_lossy(&output.stderr);
-        assert_ne!(output.status.code(), Some(127), "chromium is not installed: lab/setup.sh --tests installs it\n{errors}");
+        assert_ne!(
+            output.status.code(),
+            Some(127),
+            "chromium is not installed: lab/setup.sh --tests installs it\n{errors}"
+        );
         assert_ne!(output.status.code(), Some(124), "chromium did not end within two minutes\n{errors}");
         assert!(output.status.success(), "chromium failed: {}\n{errors}", output.status);
         let console = errors.lines().filter(|line| line.contains(CONSOLE)).map(str::to_string).collect();

@@ -207,7 +207,7 @@ pub fn follow(lab: &Lab, from: usize, to: Ipv4Addr, length: usize) -> Result<Tra
         }
     };
     let steps = seen.sightings.iter().enumerate().map(step).collect();
-    let owner = (0..after.len()).find(|host| before[*host].owner(to).is_some());
+    let owner = (0..after.len()).find(|host| seen.before[*host].owner(to).is_some());
     let destination = owner.map(|host| lab.topology.hosts[host].name.clone());
     Ok(Traced { steps, destination, answered: seen.answered, verdict })
 }
