@@ -115,6 +115,11 @@ impl<'s> Stage<'s> {
         Ok(self.programs.len() - 1)
     }
 
+    /// How many programs were started.
+    pub fn count(&self) -> usize {
+        self.programs.len()
+    }
+
     /// A program that was started.
     pub fn program(&mut self, place: usize) -> &mut Program {
         &mut self.programs[place]

@@ -78,7 +78,8 @@ pub fn lead(stage: &mut Stage<'_>) -> Result<()> {
     const QUIET: Duration = Duration::from_millis(300);
     const AT_MOST: Duration = Duration::from_secs(2);
     let client = stage.topology().tunnel.client.clone();
-    let Some((tun, _)) = stage.tun(&client)? else { return Ok(()) };
+    // The kernel refuses a route through a device that is down.
+    let Some((tun, _)) = stage.tun(&client)?.filter(|(tun, _)| tun.up) else { return Ok(()) };
     let mut doing = sandbox::doing();
     let mut since = Instant::now();
     stage.wait(AT_MOST, |stage| {

@@ -46,7 +46,7 @@ pub fn judge(judge: &mut Judge<'_>) -> Result<()> {
     let works = judge.check("step4.ping-userv", &mut stage, |stage| {
         let found = match both(stage, Role::VpnServer, Role::VpnClient, timeout)? {
             Ok(()) => followed(stage, client, address, 84, None)?,
-            Err(failure) => Err(with_cause(stage, client, address, failure)?),
+            Err(failure) => Err(with_cause(stage, client, address, failure, timeout)?),
         };
         went_round = found.as_ref().is_err_and(|failure| failure.went_round);
         Ok(found)
@@ -103,7 +103,18 @@ pub fn judge(judge: &mut Judge<'_>) -> Result<()> {
 }
 
 /// Where a program is not ready, a ping tells what comes of that.
-fn with_cause(stage: &mut Stage<'_>, from: usize, to: Ipv4Addr, failure: Box<Failure>) -> Result<Box<Failure>> {
+fn with_cause(
+    stage: &mut Stage<'_>,
+    from: usize,
+    to: Ipv4Addr,
+    failure: Box<Failure>,
+    timeout: Duration,
+) -> Result<Box<Failure>> {
+    // The client was not started if the server was not ready.
+    if stage.count() == 1 {
+        let place = stage.start(Role::VpnClient)?;
+        device::created(stage, timeout, place)?.ok();
+    }
     super::step2::lead(stage)?;
     Ok(match followed(stage, from, to, 84, None)? {
         Ok(()) => failure,
