@@ -80,6 +80,8 @@ for_each_user! {
         has(&seen, "userv/eth0\teth:ethertype:ip:icmp:data\t10.1.1.2");
         let count: usize = done.stderr.lines().last().and_then(|line| line.split(' ').next()?.parse().ok()).unwrap();
         assert_eq!(count, seen.len());
+        let times = fields(&file, &["frame.time_epoch"]);
+        assert!(times.is_sorted(), "{times:#?}");
 
         // By a pipe; killed, it leaves what it had.
         let script = format!("{0} lab --lab {1} capture - > {2}", common::vpnlab().display(), lab.name, path);
@@ -91,6 +93,30 @@ for_each_user! {
         capture.signal(Signal::SIGKILL);
         drop(capture);
         assert!(!read().is_empty());
+    }
+
+    fn a_capture_into_a_pipe_that_nobody_reads_can_be_ended(user: User) {
+        let lab = Lab::up_at(user, 4);
+        let ping = || lab.sh("useru", "ping -q -c 40 -i 0.002 -s 1400 -W 0.1 server").ok();
+        let (reader, writer) = std::io::pipe().unwrap();
+        let arguments = ["lab", "--lab", &lab.name, "capture", "-"];
+        let mut child = lab.machine.command(common::vpnlab()).args(arguments).stdout(writer).spawn().unwrap();
+        // More than a pipe holds (pipe(7)).
+        std::thread::sleep(std::time::Duration::from_millis(500));
+        ping();
+        std::thread::sleep(std::time::Duration::from_millis(300));
+        assert!(child.try_wait().unwrap().is_none());
+        match lab.machine.user {
+            // Signals do not pass what entered root's namespaces.
+            common::User::Root => drop(lab.lab(&["down"]).ok()),
+            common::User::Plain => {
+                let pid = nix::unistd::Pid::from_raw(child.id() as i32);
+                nix::sys::signal::kill(pid, Signal::SIGINT).unwrap();
+            }
+        }
+        eventually("it ends", || child.try_wait().unwrap().is_some());
+        assert!(child.wait().unwrap().success());
+        drop(reader);
     }
 
     fn a_capture_ends_with_its_lab(user: User) {
