@@ -152,16 +152,19 @@ const MARK: &str = "VPNLAB_TEST_MARK";
 /// Nothing may be left of a grader: no process with its mark, no mount, no file of those that try to write outside.
 #[track_caller]
 fn nothing_is_left(mark: &str, mounts: usize) {
-    let bears_it = || {
-        let entries = fs::read_dir("/proc").unwrap().flatten();
-        entries.filter(|entry| {
-            let environment = fs::read(entry.path().join("environ")).unwrap_or_default();
-            environment.split(|byte| *byte == 0).any(|word| word == mark.as_bytes())
-        })
-    };
-    common::eventually("no process of the grader is left", || bears_it().count() == 0);
+    common::eventually("no process of the grader is left", || marked(mark) == 0);
     assert_eq!(self::mounts(), mounts);
     assert!(!Path::new("/tmp/vpnlab-mischief-was-here").exists());
+}
+
+/// How many processes bear a mark.
+fn marked(mark: &str) -> usize {
+    let entries = fs::read_dir("/proc").unwrap().flatten();
+    let bears_it = |entry: &fs::DirEntry| {
+        let environment = fs::read(entry.path().join("environ")).unwrap_or_default();
+        environment.split(|byte| *byte == 0).any(|word| word == mark.as_bytes())
+    };
+    entries.filter(bears_it).count()
 }
 
 fn mounts() -> usize {
@@ -186,6 +189,17 @@ for_each_user! {
         assert_eq!(grades.len(), names.len());
         assert!(wrong.is_empty(), "{}", wrong.join("\n"));
         nothing_is_left(&mark, before);
+    }
+
+    fn a_killed_grader_leaves_nothing(user: User) {
+        let (machine, mark) = (Machine::new(user), mark());
+        let (variable, value) = mark.split_once('=').unwrap();
+        let grader = common::Program::start(machine.command(common::vpnlab()).arg("grade").env(variable, value));
+        // The grader and both processes of its worker.
+        common::eventually("it grades", || marked(&mark) >= 3);
+        grader.signal(nix::sys::signal::Signal::SIGKILL);
+        drop(grader);
+        common::eventually("no process of the grader is left", || marked(&mark) == 0);
     }
 
     fn vpnlab_passes_its_own_checks_each_time(user: User) {

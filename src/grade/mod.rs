@@ -38,7 +38,7 @@ use worker::{Job, Told};
 /// `vpnlab grade`
 #[derive(Debug, Args)]
 pub struct GradeArgs {
-    /// Folders to grade, each a submission; without any, vpnlab grades itself
+    /// Folders to grade, each a submission or full of submissions; without any, vpnlab grades itself
     submissions: Vec<PathBuf>,
     /// Judge this step only; may be given more than once
     #[arg(long = "step", value_name = "N", value_parser = clap::value_parser!(u8).range(1..=4))]
@@ -171,7 +171,7 @@ fn graded(args: &GradeArgs, evidence: Option<&evidence::Store>) -> Result<Vec<Gr
     sandbox::check()?;
     let submissions = match args.submissions.is_empty() {
         true => vec![Ok(Submission::own())],
-        false => args.submissions.iter().map(|folder| read(folder, args)).collect::<Result<_>>()?,
+        false => submission::folders(&args.submissions)?.iter().map(|it| read(it, args)).collect::<Result<_>>()?,
     };
     let mut grades = grade_all(args, submissions, evidence)?;
     grades.iter_mut().for_each(|grade| args.hint.apply(grade));

@@ -13,6 +13,7 @@ use nix::libc::{O_NOFOLLOW, O_NONBLOCK};
 use serde::{Deserialize, Serialize};
 
 use crate::error::{Error, Result};
+use crate::output;
 
 /// The most that a submission may hold.
 const MOST_BYTES: u64 = 16 << 20;
@@ -182,6 +183,52 @@ impl Submission {
     }
 }
 
+/// The folders of submissions among what the user has named: a folder full of submissions stands for these, and beside
+/// folders, as in `downloads/*`, files are passed over.
+///
+/// # Errors
+/// There is no folder among them.
+pub fn folders(named: &[PathBuf]) -> Result<Vec<PathBuf>> {
+    if let [one] = named
+        && !is_full_of_submissions(one)
+    {
+        return Ok(named.to_vec());
+    }
+    let mut found = Vec::new();
+    for path in named {
+        if is_full_of_submissions(path) {
+            let mut inside: Vec<PathBuf> = directories(path).collect();
+            inside.sort();
+            found.extend(inside);
+        } else if path.is_file() {
+            output::error_line(format_args!("vpnlab: {} is no folder, and is passed over", path.display()));
+        } else {
+            found.push(path.clone());
+        }
+    }
+    match found.is_empty() {
+        true => {
+            Err(Error::usage("there is no folder among these")
+                .hint("a submission is a folder with the handout's files"))
+        }
+        false => Ok(found),
+    }
+}
+
+fn directories(folder: &Path) -> impl Iterator<Item = PathBuf> {
+    let entries = fs::read_dir(folder).into_iter().flatten().flatten();
+    entries.filter(|entry| entry.file_type().is_ok_and(|kind| kind.is_dir())).map(|entry| entry.path())
+}
+
+/// Whether a folder is no submission by itself, and one of those in it is.
+fn is_full_of_submissions(folder: &Path) -> bool {
+    let is_submission = |folder: &Path| {
+        let files = Role::ALL.iter().map(|role| role.file()).chain([MANIFEST]);
+        files.into_iter().any(|file| folder.join(file).is_file())
+    };
+    !is_submission(folder) && directories(folder).any(|inside| is_submission(&inside))
+}
+
 /// Adds what is in a directory to the entries.
 fn collect(folder: &Path, below: &Path, entries: &mut Vec<Entry>, room: &mut u64) -> Result<()> {
     let reading = |path: &Path| format!("cannot read {}", path.display());
@@ -269,6 +316,19 @@ mod tests {
         let submission = Submission { name: "x".into(), entries: Vec::new(), build: None, programs };
         assert_eq!(submission.command(Role::VpnClient), submission.command(Role::Client));
         assert_eq!(submission.command(Role::Server), None);
+    }
+
+    #[test]
+    fn a_folder_full_of_submissions_stands_for_them_and_files_beside_it_are_passed_over() {
+        let at = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/submissions");
+        let one = at.join("right/sockets");
+        assert_eq!(folders(std::slice::from_ref(&one)).unwrap(), std::slice::from_ref(&one));
+        let all = folders(&[at.join("right"), at.join("make.py"), one.clone()]).unwrap();
+        assert!(all.len() > 5 && all[0] == at.join("right/c") && all[all.len() - 1] == one, "{all:?}");
+        assert!(folders(&[at.join("make.py"), at.join("expected.toml")]).is_err());
+        // What is no submission is told so when it is read.
+        let none = at.join("nasty/no-program");
+        assert_eq!(folders(std::slice::from_ref(&none)).unwrap(), [none]);
     }
 
     #[test]
