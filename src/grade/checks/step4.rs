@@ -247,12 +247,15 @@ fn way(stage: &Stage<'_>, from: usize, to: Ipv4Addr) -> Ladder {
         text: text.into(),
     };
     let Some(far) = far else { return ladder(stage, Vec::new()) };
+    // By the names that the programs gave them; where there is none, by the handout's.
+    let tun = |host: &str| stage.tun(host).ok().flatten().map_or("tun0".to_string(), |(link, _)| link.name);
+    let (client_tun, server_tun) = (tun(&tunnel.client), tun(&tunnel.server));
     let out = |kind: &str| {
         vec![
-            rung(client, "tun".into(), false, kind),
+            rung(client, client_tun.clone(), false, kind),
             rung(client, shared(client, server), false, "in UDP"),
             rung(server, shared(server, client), true, ""),
-            rung(server, "tun".into(), true, "out of UDP"),
+            rung(server, server_tun.clone(), true, "out of UDP"),
             rung(server, shared(server, far), false, "ttl 63"),
             rung(far, shared(far, server), true, ""),
         ]
@@ -261,10 +264,10 @@ fn way(stage: &Stage<'_>, from: usize, to: Ipv4Addr) -> Ladder {
         vec![
             rung(far, shared(far, server), false, kind),
             rung(server, shared(server, far), true, ""),
-            rung(server, "tun".into(), false, "ttl 63"),
+            rung(server, server_tun.clone(), false, "ttl 63"),
             rung(server, shared(server, client), false, "in UDP"),
             rung(client, shared(client, server), true, ""),
-            rung(client, "tun".into(), true, "out of UDP"),
+            rung(client, client_tun.clone(), true, "out of UDP"),
         ]
     };
     let rows = match from == client {
