@@ -177,8 +177,8 @@ impl Scene<'_> {
         Some(self.verdict(Cause::NobodyListens, last.host, facts.into_iter().chain(self.quotes(last.leg))))
     }
 
-    /// A packet that was written to a TUN device after the datagram was read, and was in no datagram; and how many others
-    /// were written, which must have come before anybody looked.
+    /// A packet that was written to a TUN device after the datagram was read, and was in no datagram; and how many
+    /// others were written, which must have come before anybody looked.
     fn written_instead(
         &self,
         last: &Sighting,
