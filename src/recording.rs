@@ -124,8 +124,8 @@ impl Open {
 
 /// A datagram as a packet, with headers that say what is known.
 fn with_headers(from: SocketAddr, to: SocketAddr, payload: &[u8]) -> Vec<u8> {
-    // Larger than a datagram can be is what the kernel cuts into several (UDP_SEGMENT): then the fields say the most that
-    // they can, and the bytes are all there.
+    // Larger than a datagram can be is what the kernel cuts into several (UDP_SEGMENT): then the fields say the most
+    // that they can, and the bytes are all there.
     let length = UDP_HEADER + payload.len();
     let stated = |length: usize| u16::try_from(length).unwrap_or(u16::MAX);
     let mut udp = Vec::with_capacity(length);

@@ -1,7 +1,7 @@
 //! Linux namespaces: make them, name them, enter them (namespaces(7)).
 //!
-//! All of it acts on the calling thread; whoever makes or joins a user namespace must have one thread only. Knows nothing
-//! of a topology.
+//! All of it acts on the calling thread; whoever makes or joins a user namespace must have one thread only. Knows
+//! nothing of a topology.
 
 use std::fs::{self, File};
 use std::io;

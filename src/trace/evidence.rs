@@ -135,9 +135,9 @@ impl State {
         self.links.iter().find(|(link, _)| link.name == name).map_or(&[], |(_, addresses)| addresses)
     }
 
-    /// How many packets wait in a TUN device for its program, at most: those that it has been handed, without those that
-    /// were read. One that was dropped there counts, too, and a large one that its program takes in one piece counts
-    /// more than once. `None` where the kernel does not tell.
+    /// How many packets wait in a TUN device for its program, at most: those that it has been handed, without those
+    /// that were read. One that was dropped there counts, too, and a large one that its program takes in one piece
+    /// counts more than once. `None` where the kernel does not tell.
     pub fn waiting_in(&self, tun: &str) -> Option<u64> {
         let link = self.link(tun)?;
         let (_, handed_on) = self.handed_on.iter().find(|(index, _)| *index == link.index)?;
@@ -188,8 +188,8 @@ impl State {
 /// A host cannot be entered, or its kernel does not answer.
 pub fn look(lab: &Lab) -> Result<Vec<State>> {
     let programs = processes::running_in(&lab.networks.hosts)?;
-    // The kernel has one lock for the interfaces of all namespaces (rtnl_lock in net/core/rtnetlink.c). Where others make
-    // and end namespaces, each question waits for them; those of all hosts wait at once.
+    // The kernel has one lock for the interfaces of all namespaces (rtnl_lock in net/core/rtnetlink.c). Where others
+    // make and end namespaces, each question waits for them; those of all hosts wait at once.
     let states: Vec<Result<State>> = thread::scope(|scope| {
         let hosts = lab.networks.hosts.iter();
         let looks: Vec<_> = hosts.map(|it| scope.spawn(|| namespace::inside(it, look_at_this_host))).collect();

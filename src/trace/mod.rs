@@ -320,8 +320,9 @@ fn capture(lab: &Lab, from: usize, to: Ipv4Addr, length: usize) -> Result<Seen> 
     let mark = Mark::new(number ^ u64::from(std::process::id()) << 48);
     let open = |network| namespace::inside(network, Capture::open);
     let mut captures = lab.networks.hosts.iter().map(open).collect::<Result<Vec<_>>>()?;
-    // The captures come first, so that no packet passes unseen that the hosts' counters have. Nor does the kernel begin at
-    // once to take the times that they want (net_enable_timestamp in net/core/dev.c), which the look leaves it time for.
+    // The captures come first, so that no packet passes unseen that the hosts' counters have. Nor does the kernel
+    // begin at once to take the times that they want (net_enable_timestamp in net/core/dev.c), which the look leaves
+    // it time for.
     let before = evidence::look(lab)?;
     let socket = namespace::inside(&lab.networks.hosts[from], || EchoSocket::open(mark))?;
     let mut seen = Seen { before, ..Seen::default() };
@@ -376,7 +377,8 @@ fn capture(lab: &Lab, from: usize, to: Ipv4Addr, length: usize) -> Result<Seen> 
         }
     }
     seen.lost += captures.iter().map(Capture::lost).sum::<u32>();
-    // The kernel waits for every processor when one is closed (packet_release in net/packet/af_packet.c); for all at once.
+    // The kernel waits for every processor when one is closed (packet_release in net/packet/af_packet.c); for all at
+    // once.
     thread::scope(|scope| captures.into_iter().for_each(|capture| drop(scope.spawn(|| drop(capture)))));
     seen.frames.sort_by_key(|(_, frame)| frame.at);
     seen.sightings = sightings(&seen.frames, mark);
