@@ -202,6 +202,23 @@ for_each_user! {
         common::eventually("no process of the grader is left", || marked(&mark) == 0);
     }
 
+    fn vpnlab_cannot_be_handed_in_and_shared_memory_counts(user: User) {
+        let (machine, at) = (Machine::new(user), directory());
+        let submission = |name: &str, file: &str, text: &str| {
+            let folder = at.join(name);
+            fs::create_dir(&folder).unwrap();
+            fs::write(folder.join(file), text).unwrap();
+            folder.display().to_string()
+        };
+        let own = "[programs]\ntun = \"vpnlab tun-read\"\ntun-ping = \"sudo vpnlab tun-ping\"\n";
+        let done = machine.vpnlab(&["grade", "--step", "1", &submission("own", "vpnlab.toml", own)]).expect(1);
+        assert!(done.stdout.contains("0/9"), "{}", done.stdout);
+        let eats = "import mmap\nm = mmap.mmap(-1, 900 << 20)\nfor at in range(0, 900 << 20, 4096):\n    m[at] = 1\n\
+            while True:\n    pass\n";
+        let done = machine.vpnlab(&["grade", "--step", "1", &submission("eats", "tun.py", eats)]).expect(1);
+        assert!(done.stdout.contains("more than 512 MB"), "{}", done.stdout);
+    }
+
     fn vpnlab_passes_its_own_checks_each_time(user: User) {
         let machine = Machine::new(user);
         for _ in 0..rounds() {

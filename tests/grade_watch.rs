@@ -133,7 +133,7 @@ fn a_program_has_no_signal_blocked_that_the_watch_has() {
     let watch = Watch::new("4", Path::new(RIGHT));
     let said = watch.until("Watching the files");
     assert!(!said.iter().any(|line| line.contains("ignores-sigterm") || line.contains("FAILED")), "{said:#?}");
-    watch.end(Signal::SIGHUP);
+    watch.end(Signal::SIGTERM);
 }
 
 #[test]

@@ -13,7 +13,7 @@ use nix::sys::socket::{AddressFamily, MsgFlags, SockFlag, SockProtocol, SockType
 
 use crate::error::{Context, Error, Result};
 use crate::grade::model::Transcript;
-use crate::grade::sandbox::{self, Program, Sandbox};
+use crate::grade::sandbox::{self, Program, Sandbox, Watcher};
 use crate::grade::submission::{Role, Submission};
 use crate::lab::build::{self, Marks, Networks};
 use crate::lab::capture::{Capture, Frame};
@@ -43,6 +43,7 @@ pub struct Stage<'s> {
     sockets: HashMap<(usize, Option<u16>), OwnedFd>,
     kept: usize,
     watched: Instant,
+    watcher: Watcher,
     excess: Option<String>,
 }
 
@@ -72,6 +73,7 @@ impl<'s> Stage<'s> {
             sockets: HashMap::new(),
             kept: 0,
             watched: Instant::now(),
+            watcher: Watcher::start(),
             excess: None,
         })
     }
@@ -164,8 +166,8 @@ impl<'s> Stage<'s> {
     }
 
     /// Why the programs were ended, where they used more of the machine than they may.
-    pub fn excess(&self) -> Option<&str> {
-        self.excess.as_deref()
+    pub fn excess(&self) -> Option<String> {
+        self.excess.clone().or_else(|| self.watcher.excess())
     }
 
     /// Waits until something is so, capturing meanwhile; says whether it came about in time. A submission that uses too much
@@ -225,7 +227,7 @@ impl<'s> Stage<'s> {
         }
         self.watched = Instant::now();
         self.programs.iter_mut().for_each(Program::watch);
-        if let Some(excess) = sandbox::excess() {
+        if let Some(excess) = self.watcher.excess() {
             self.programs.iter_mut().for_each(|program| program.kill(&excess));
             sandbox::end_all();
             self.excess = Some(excess);

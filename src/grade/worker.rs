@@ -163,7 +163,8 @@ fn furnish(job: &Job, own: fs::File) -> Result<Sandbox> {
         io::copy(&mut &own, &mut copy).context(failed)?;
         fs::set_permissions(&program, PermissionsExt::from_mode(0o755)).context(failed)?;
     }
-    let sandbox = Sandbox::new(&directory, program, job.shown.clone())?;
+    let own = (job.submission == Submission::own()).then_some(program);
+    let sandbox = Sandbox::new(&directory, own, job.shown.clone())?;
     for entry in &job.submission.entries {
         let path = sandbox.work().join(&entry.path);
         let made = match &entry.bytes {

@@ -180,17 +180,22 @@ impl Judge<'_> {
 
     /// The checks of a step that were not made, each with the reason.
     fn leave_out(&mut self, step: u8, error: Option<&Error>) {
+        let failed: Vec<String> =
+            self.checks.iter().filter(|it| it.status != Status::Pass).map(|it| it.id.clone()).collect();
         for (_, role, id, _) in CHECKS.iter().filter(|(of, ..)| *of == step) {
             if self.checks.iter().any(|check| check.id == *id) {
                 continue;
             }
             let mut check = blank(id);
             let missing = self.submission().command(*role).is_none();
-            let before = self.checks.iter().rev().find(|it| it.id.starts_with(&id[..5]) && it.status != Status::Pass);
+            // The last one that failed of the same program, or else of the same step.
+            let of_role = |failed: &&String| CHECKS.iter().any(|(_, its, known, _)| known == failed && its == role);
+            let of_step = |failed: &&String| failed.starts_with(&id[..5]);
+            let before = failed.iter().rev().find(of_role).or_else(|| failed.iter().rev().find(of_step));
             check.because = Some(match (error, before) {
                 (Some(error), _) => error.to_string(),
                 _ if missing => format!("there is no {}", role.file()),
-                (None, Some(before)) => format!("{} was not passed", before.id),
+                (None, Some(before)) => format!("{before} was not passed"),
                 (None, None) => "another program of this step is missing".into(),
             });
             if error.is_some() {
@@ -250,7 +255,10 @@ pub fn run(job: &Job, sandbox: &Sandbox, tell: &dyn Fn(&Told)) -> Result<Grade> 
         .filter(|(step, _)| job.steps.contains(step))
         .map(|(step, title)| {
             let prefix = format!("step{step}.");
-            let checks = judge.checks.iter().filter(|check| check.id.starts_with(&prefix)).cloned().collect();
+            let place = |check: &Check| CHECKS.iter().position(|(_, _, id, _)| *id == check.id);
+            let of_step = judge.checks.iter().filter(|check| check.id.starts_with(&prefix));
+            let mut checks: Vec<Check> = of_step.cloned().collect();
+            checks.sort_by_key(place);
             StepGrade { step: *step, title: (*title).into(), checks }
         })
         .collect();
