@@ -38,7 +38,8 @@ const PIPE_BUF: usize = 4096;
 /// # Errors
 /// The file cannot be written.
 pub fn run(lab: &Lab, path: &Path) -> Result<()> {
-    let failed = || format!("cannot write {}", path.display());
+    let name = if path == Path::new("-") { "stdout".to_string() } else { path.display().to_string() };
+    let failed = || format!("cannot write {name}");
     let file = open(path)?;
     let end = Rc::new(End::new()?);
     lab.join()?;
@@ -48,8 +49,7 @@ pub fn run(lab: &Lab, path: &Path) -> Result<()> {
         Record::new(&lab.topology, BufWriter::new(Patient { file, lab, end: Rc::clone(&end) })).context(failed)?;
     output::error_line(format_args!(
         "recording what passes the hosts of lab {} into {}; Ctrl-C ends it",
-        lab.name,
-        path.display()
+        lab.name, name
     ));
 
     let (mut packets, mut lost) = (0_u64, 0_u64);
@@ -98,7 +98,7 @@ pub fn run(lab: &Lab, path: &Path) -> Result<()> {
     }
     unless_stalled(record.flush())?;
     let lost = if lost > 0 { format!("; {lost} more came faster than they could be written") } else { String::new() };
-    output::error_line(format_args!("{packets} packets in {}{lost}", path.display()));
+    output::error_line(format_args!("{packets} packets in {name}{lost}"));
     Ok(())
 }
 

@@ -111,7 +111,7 @@ pub fn run(args: &TraceArgs) -> Result<u8> {
     let file = args.pcapng.as_deref().map(create).transpose()?;
     lab.join()?;
 
-    let seen = capture(&lab, from, to, args.size)?;
+    let seen = capture(&lab, from, to, args.size, None)?;
     let after = evidence::look(&lab)?;
     let scene = Scene {
         topology: &lab.topology,
@@ -171,12 +171,13 @@ pub struct Traced {
     pub verdict: Option<Verdict>,
 }
 
-/// Follows an echo of `length` bytes from a host of a lab that this process has joined.
+/// Follows an echo of `length` bytes from a host of a lab that this process has joined. It is enough if it comes to the
+/// host of the place `enough`, if one is given: whether that answers is not waited for then.
 ///
 /// # Errors
 /// It cannot be sent or captured, or a host does not tell about itself.
-pub fn follow(lab: &Lab, from: usize, to: Ipv4Addr, length: usize) -> Result<Traced> {
-    let seen = capture(lab, from, to, length)?;
+pub fn follow(lab: &Lab, from: usize, to: Ipv4Addr, length: usize, enough: Option<usize>) -> Result<Traced> {
+    let seen = capture(lab, from, to, length, enough)?;
     let after = evidence::look(lab)?;
     let scene = Scene {
         topology: &lab.topology,
@@ -314,7 +315,7 @@ fn with_what_was_lost(mut verdict: Verdict, lost: u32) -> Verdict {
 }
 
 /// Sends the request, and captures at every host until the reply is there, or nobody need wait for it any more.
-fn capture(lab: &Lab, from: usize, to: Ipv4Addr, length: usize) -> Result<Seen> {
+fn capture(lab: &Lab, from: usize, to: Ipv4Addr, length: usize, enough: Option<usize>) -> Result<Seen> {
     let begun = Instant::now();
     let number = SystemTime::UNIX_EPOCH.elapsed().unwrap_or_default().as_nanos() as u64;
     let mark = Mark::new(number ^ u64::from(std::process::id()) << 48);
@@ -346,14 +347,20 @@ fn capture(lab: &Lab, from: usize, to: Ipv4Addr, length: usize) -> Result<Seen> 
         }
         Err(errno) => return Err(Error::failed(format!("cannot send an echo request to {to}")).because(errno)),
     }
+    let mut arrived = false;
     loop {
         wait(&captures, &socket, deadline)?;
         for (host, capture) in captures.iter_mut().enumerate() {
             // While others flood the lab there is always one more frame: the other hosts and the deadline have their turn.
             for _ in 0..TURN {
                 let Some(frame) = capture.take()? else { break };
-                if seen.keep(host, frame, mark) && seen.answered.is_none() {
-                    deadline = (begun + PATIENCE).min(Instant::now() + UNSEEN).max(deadline);
+                let is_enough = enough == Some(host) && frame.direction == Direction::In && !frame.is_foreign;
+                if seen.keep(host, frame, mark) && seen.answered.is_none() && !arrived {
+                    arrived = is_enough;
+                    deadline = match arrived {
+                        true => Instant::now() + LATE,
+                        false => (begun + PATIENCE).min(Instant::now() + UNSEEN).max(deadline),
+                    };
                 }
             }
         }

@@ -139,11 +139,17 @@ fn nothing_else(stage: &mut Stage<'_>) -> Result<Found> {
         let header = header(stage, target, protocol);
         stage.done.push(format!("sent {what} to {target}"));
         stage.send(&host, &packets::ipv4(&header, &payload))?;
-        stage.pause(SILENCE)?;
+        stage.pause(SILENCE / 3)?;
         let back = stage.seen(since, place, &tun.name, Direction::In).next().map(crate::packet::describe);
         if let Some(back) = back {
             return Ok(Err(Box::new(Failure::new(format!("no answer to {what}"), format!("it wrote {back}")))));
         }
+    }
+    // An answer may also come late.
+    let since = stage.frames.len();
+    stage.pause(SILENCE)?;
+    if let Some(back) = stage.seen(since, place, &tun.name, Direction::In).next().map(crate::packet::describe) {
+        return Ok(Err(Box::new(Failure::new("no answer to any of these", format!("it wrote {back}")))));
     }
     ping(stage, &Ping { target, identifier: 77, sequence: 77, length: 56 })
 }

@@ -75,7 +75,7 @@ fn sends(judge: &mut Judge<'_>) -> Result<()> {
 /// Sets the route that the handout has the student set, unless the program does so itself. It must not come before the
 /// program, whose own attempt would then fail.
 pub fn lead(stage: &mut Stage<'_>) -> Result<()> {
-    const QUIET: Duration = Duration::from_millis(300);
+    const QUIET: Duration = Duration::from_millis(200);
     const AT_MOST: Duration = Duration::from_secs(2);
     let client = stage.topology().tunnel.client.clone();
     // The kernel refuses a route through a device that is down.

@@ -23,8 +23,9 @@ use crate::trace::{self, Traced, evidence};
 /// How many pings must all be answered.
 const MANY: u16 = 100;
 
-/// How much of a second a program may compute that has nothing to do.
-const IDLE: f64 = 0.5;
+/// How long programs that have nothing to do are looked at, and how much of that time they may compute.
+const IDLE: Duration = Duration::from_millis(500);
+const BUSY: f64 = 0.5;
 
 /// Plays and judges the step.
 ///
@@ -149,7 +150,7 @@ pub fn followed(
 ) -> Result<Found> {
     let sender = stage.topology().hosts[from].name.clone();
     stage.done.push(format!("pinged {to} from {sender} with a packet of {length} bytes"));
-    let traced = trace::follow(&stage.lab, from, to, length)?;
+    let traced = trace::follow(&stage.lab, from, to, length, arrives_at)?;
     stage.pause(Duration::from_millis(1))?;
     let name = |place: usize| stage.topology().hosts[place].name.as_str();
     let arrived = match arrives_at {
@@ -347,9 +348,9 @@ fn only_in_the_tunnel(stage: &mut Stage<'_>, client: usize) -> Result<Found> {
 /// What costs no points: busy polling, dying of junk, ignoring SIGTERM.
 fn warnings(judge: &mut Judge<'_>, stage: &mut Stage<'_>, server: &mut usize) -> Result<()> {
     let before = sandbox::computed();
-    stage.pause(Duration::from_secs(1))?;
-    let busy = sandbox::computed() - before;
-    if busy > IDLE {
+    stage.pause(IDLE)?;
+    let busy = (sandbox::computed() - before) / IDLE.as_secs_f64();
+    if busy > BUSY {
         let text =
             format!("the programs compute {busy:.1} s in a second without traffic: they poll instead of waiting");
         judge.warn("busy-polling", text);
