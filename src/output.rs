@@ -3,7 +3,7 @@
 //! `println!` panics on a full disk and on a closed stream. The result lines of a step are [`crate::lines`].
 
 use std::fmt::Display;
-use std::io::{Write, stderr, stdout};
+use std::io::{IsTerminal, Write, stderr, stdout};
 
 use crate::error::{Context, Result};
 
@@ -22,6 +22,11 @@ pub fn text(text: impl Display) -> Result<()> {
 /// As of [`text`].
 pub fn line(line: impl Display) -> Result<()> {
     text(format_args!("{line}\n"))
+}
+
+/// Whether standard output shows colours: a terminal, and nobody has forbidden them (no-color.org).
+pub fn has_colour() -> bool {
+    stdout().is_terminal() && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty())
 }
 
 /// Writes a line to standard error; lost where nobody reads it.

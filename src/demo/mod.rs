@@ -3,7 +3,6 @@
 //! Nothing is played: the demo types the commands that a student would type, by way of `vpnlab lab exec`, prints what
 //! they print, and judges each step by it. `stages` is the story, `stage` runs commands and tells it.
 
-use std::io::IsTerminal;
 use std::process::{Command, Stdio};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -66,7 +65,7 @@ pub fn run(args: &DemoArgs) -> Result<u8> {
     let first = if args.step.is_empty() { 0 } else { args.step.iter().copied().min().unwrap_or(0) };
     let lab = DemoLab::up(first)?;
     let interrupted = lab.end_on(stop);
-    let style = stage::Style { told: !args.json, pause: args.pause, colour: colour(), interrupted };
+    let style = stage::Style { told: !args.json, pause: args.pause, colour: output::has_colour(), interrupted };
     let told = tell(&lab, &style, wanted);
     if style.interrupted.load(Ordering::Relaxed) {
         // What has failed since then, failed because the lab is being ended: that ends this process, too.
@@ -116,11 +115,6 @@ fn table(told: &[Told], seconds: f64) -> String {
     }
     text.push_str(&format!("\n{seconds:.1} seconds; the lab is gone again, nothing is left\n"));
     text
-}
-
-/// Colours only on a terminal, and not against the user's wish (<https://no-color.org>).
-fn colour() -> bool {
-    std::io::stdout().is_terminal() && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty())
 }
 
 /// Says at once what would otherwise fail in the middle of the story.

@@ -155,7 +155,7 @@ fn once(args: &GradeArgs) -> Result<u8> {
             return Err(error);
         }
     };
-    let colour = std::io::stdout().is_terminal() && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty());
+    let colour = output::has_colour();
     match grades.as_slice() {
         [grade] => output::text(report::table::single(grade, colour))?,
         several => output::text(report::table::several(several, colour))?,

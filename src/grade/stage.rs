@@ -44,7 +44,6 @@ pub struct Stage<'s> {
     kept: usize,
     watched: Instant,
     watcher: Watcher,
-    excess: Option<String>,
 }
 
 impl<'s> Stage<'s> {
@@ -74,7 +73,6 @@ impl<'s> Stage<'s> {
             kept: 0,
             watched: Instant::now(),
             watcher: Watcher::start(),
-            excess: None,
         })
     }
 
@@ -167,7 +165,7 @@ impl<'s> Stage<'s> {
 
     /// Why the programs were ended, where they used more of the machine than they may.
     pub fn excess(&self) -> Option<String> {
-        self.excess.clone().or_else(|| self.watcher.excess())
+        self.watcher.excess()
     }
 
     /// Waits until something is so, capturing meanwhile; says whether it came about in time. A submission that uses too much
@@ -184,7 +182,7 @@ impl<'s> Stage<'s> {
             }
             self.watch();
             let left = deadline.saturating_duration_since(Instant::now());
-            if left.is_zero() || self.excess.is_some() {
+            if left.is_zero() || self.excess().is_some() {
                 return Ok(false);
             }
             let mut awaited: Vec<_> =
@@ -230,7 +228,6 @@ impl<'s> Stage<'s> {
         if let Some(excess) = self.watcher.excess() {
             self.programs.iter_mut().for_each(|program| program.kill(&excess));
             sandbox::end_all();
-            self.excess = Some(excess);
         }
     }
 

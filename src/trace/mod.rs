@@ -113,19 +113,7 @@ pub fn run(args: &TraceArgs) -> Result<u8> {
 
     let seen = capture(&lab, from, to, args.size, None)?;
     let after = evidence::look(&lab)?;
-    let scene = Scene {
-        topology: &lab.topology,
-        from,
-        to,
-        length: args.size,
-        refused: seen.refused,
-        frames: &seen.frames,
-        until: seen.until,
-        sightings: &seen.sightings,
-        before: &seen.before,
-        after: &after,
-        ask: Questions::to(&lab),
-    };
+    let scene = seen.scene(&lab, (from, to, args.size), &after);
     let verdict = seen.verdict(&scene)?;
     match args.json {
         true => output::line(format_args!("{:#}", as_json(args, &scene, &seen, verdict.as_ref()))),
@@ -179,19 +167,7 @@ pub struct Traced {
 pub fn follow(lab: &Lab, from: usize, to: Ipv4Addr, length: usize, enough: Option<usize>) -> Result<Traced> {
     let seen = capture(lab, from, to, length, enough)?;
     let after = evidence::look(lab)?;
-    let scene = Scene {
-        topology: &lab.topology,
-        from,
-        to,
-        length,
-        refused: seen.refused,
-        frames: &seen.frames,
-        until: seen.until,
-        sightings: &seen.sightings,
-        before: &seen.before,
-        after: &after,
-        ask: Questions::to(lab),
-    };
+    let scene = seen.scene(lab, (from, to, length), &after);
     let verdict = seen.verdict(&scene)?;
     let step = |(place, sighting): (usize, &Sighting)| {
         let frame = &seen.frames[sighting.frame].1;
@@ -280,6 +256,24 @@ struct Seen {
 }
 
 impl Seen {
+    /// All that is known about the echo: from where, where to, how long; and the hosts after it.
+    fn scene<'a>(&'a self, lab: &'a Lab, echo: (usize, Ipv4Addr, usize), after: &'a [State]) -> Scene<'a> {
+        let (from, to, length) = echo;
+        Scene {
+            topology: &lab.topology,
+            from,
+            to,
+            length,
+            refused: self.refused,
+            frames: &self.frames,
+            until: self.until,
+            sightings: &self.sightings,
+            before: &self.before,
+            after,
+            ask: Questions::to(lab),
+        }
+    }
+
     /// Why there was no reply; `None` where there was one.
     fn verdict(&self, scene: &Scene<'_>) -> Result<Option<Verdict>> {
         match self.answered {

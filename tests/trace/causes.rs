@@ -4,7 +4,7 @@ use serde_json::Value;
 
 use crate::common::{self, Lab};
 use crate::fixtures::Running;
-use crate::fixtures::traffic::vpn;
+use crate::fixtures::traffic::{has_route, vpn};
 use crate::{for_each_user, json, with_mistake};
 
 /// Traces, which must fail for this cause, at this host, on this leg. Returns the facts.
@@ -35,8 +35,10 @@ for_each_user! {
         let lab = Lab::up_at(user, 4);
         has(&names(&lab, &[], "no-tun", "useru", "request"), "useru has no TUN device");
         // At the other end: step 2's server prints what it gets.
-        let _sink = Running::step(&lab, "server", &["udp-sink"]);
+        let mut sink = Running::step(&lab, "server", &["udp-sink"]);
+        sink.wait_for("Start UDP server");
         let _client = Running::tunnel(&lab, "useru", &["vpn", "--role", "client"]);
+        has_route(&lab);
         has(&names(&lab, &[], "no-tun", "server", "request"), "server has no TUN device");
     }
 
