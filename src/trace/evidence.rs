@@ -7,14 +7,16 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, SocketAddrV4};
+use std::os::fd::AsFd;
 use std::path::{Path, PathBuf};
+use std::sync::mpsc;
 use std::thread;
-use std::time::{Duration, SystemTime};
+use std::time::{Duration, Instant, SystemTime};
 
 use ipnet::IpNet;
 use log::Level;
 
-use crate::error::{Context, Result};
+use crate::error::{Context, Error, Result};
 use crate::lab::{Lab, namespace, processes};
 use crate::net::{Entry, Hop, Link, Neighbour, Net};
 
@@ -182,24 +184,37 @@ impl State {
     }
 }
 
-/// Looks at every host of a lab that this process has joined, in the topology's order.
+/// Looks at every host of a lab that this process has joined, in the topology's order. That takes some milliseconds, and
+/// tenths of a second where others make and end namespaces: `patience` is how long it may.
 ///
 /// # Errors
-/// A host cannot be entered, or its kernel does not answer.
-pub fn look(lab: &Lab) -> Result<Vec<State>> {
+/// A host cannot be entered, or its kernel does not answer, or not in time.
+pub fn look(lab: &Lab, patience: Duration) -> Result<Vec<State>> {
     let programs = processes::running_in(&lab.networks.hosts)?;
     // The kernel has one lock for the interfaces of all namespaces (rtnl_lock in net/core/rtnetlink.c). Where others
-    // make and end namespaces, each question waits for them; those of all hosts wait at once.
-    let states: Vec<Result<State>> = thread::scope(|scope| {
-        let hosts = lab.networks.hosts.iter();
-        let looks: Vec<_> = hosts.map(|it| scope.spawn(|| namespace::inside(it, look_at_this_host))).collect();
-        looks.into_iter().map(|it| it.join().expect("looking at a host does not panic")).collect()
-    });
-    let with_holders = |(state, programs): (Result<State>, Vec<processes::Process>)| {
-        let holders = programs.iter().filter_map(holder).collect();
-        state.map(|state| State { holders, ..state })
+    // make and end namespaces, each question waits for them; those of all hosts wait at once, and not for ever.
+    let (tell, told) = mpsc::channel();
+    for (place, network) in lab.networks.hosts.iter().enumerate() {
+        let network = network.as_fd().try_clone_to_owned().context(|| "cannot hold a namespace".into())?;
+        let tell = tell.clone();
+        // Nobody may be listening any more: then it is too late.
+        thread::spawn(move || drop(tell.send((place, namespace::inside(&network, look_at_this_host)))));
+    }
+    let deadline = Instant::now() + patience;
+    let mut states: Vec<Option<State>> = programs.iter().map(|_| None).collect();
+    while let Some(missing) = states.iter().position(Option::is_none) {
+        let Ok((place, state)) = told.recv_timeout(deadline.saturating_duration_since(Instant::now())) else {
+            let host = &lab.topology.hosts[missing].name;
+            let late = format!("the kernel has not told about the interfaces of {host} within {patience:?}");
+            return Err(Error::environment(late).hint("the machine may be too busy: try again"));
+        };
+        states[place] = Some(state?);
+    }
+    let with_holders = |(state, programs): (State, Vec<processes::Process>)| State {
+        holders: programs.iter().filter_map(holder).collect(),
+        ..state
     };
-    states.into_iter().zip(programs).map(with_holders).collect()
+    Ok(states.into_iter().flatten().zip(programs).map(with_holders).collect())
 }
 
 /// Looks at one host, by its place.
