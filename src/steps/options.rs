@@ -190,14 +190,24 @@ pub struct ClientOptions {
     #[arg(long, value_name = "HOST[:PORT]")]
     pub server: Option<ServerName>,
     /// Network that is reached through the tunnel; may be given more than once
-    #[arg(long = "route", value_name = "CIDR", value_parser = network)]
+    #[arg(long = "route", value_name = "CIDR", value_parser = network, help_heading = "Options")]
     pub routes: Vec<IpNet>,
 }
 
 impl ClientOptions {
-    /// An error if any of these options is given: they belong to another role.
+    /// An error if any of these options is given that belong to another role: a server may have routes, too.
     pub fn refuse(&self, role: &str) -> Result<()> {
-        refuse(&[("--server", self.server.is_some()), ("--route", !self.routes.is_empty())], role)
+        refuse(&[("--server", self.server.is_some())], role)
+    }
+
+    /// An error if routes are given that cannot be set.
+    pub fn check_routes(&self, tun: &TunOptions) -> Result<()> {
+        match self.routes.first() {
+            Some(route) if tun.no_configure => {
+                Err(Error::usage(format!("--route {route} cannot be used with --no-configure")))
+            }
+            _ => Ok(()),
+        }
     }
 
     /// Looks up the server's address.
@@ -236,9 +246,7 @@ impl ClientOptions {
         server: SocketAddr,
         default: &[IpNet],
     ) -> Result<(Tun, Interface)> {
-        if let (true, Some(route)) = (tun.no_configure, self.routes.first()) {
-            return Err(Error::usage(format!("--route {route} cannot be used with --no-configure")));
-        }
+        self.check_routes(tun)?;
         let lab = &topology::current().tunnel;
         let mut settings = tun.settings(lab.client_address, mtu)?;
         settings.routes = if self.routes.is_empty() { default.to_vec() } else { self.routes.clone() };
@@ -324,14 +332,20 @@ impl ServerOptions {
         Ok(link)
     }
 
-    /// Creates and configures the TUN device of a server, by whose addresses `net` judges clients; and looks after
+    /// Creates and configures the TUN device of a server, with these routes through it, by whose addresses `net` judges clients; and looks after
     /// forwarding.
     ///
     /// # Errors
     /// As [`TunOptions::open`]; and `--forward` is refused.
-    pub fn open_tun(&self, tun: &TunOptions, mtu: u32, net: &mut UdpLink) -> Result<(Tun, Interface, Forwarding)> {
+    pub fn open_tun(
+        &self,
+        tun: &TunOptions,
+        mtu: u32,
+        routes: &[IpNet],
+        net: &mut UdpLink,
+    ) -> Result<(Tun, Interface, Forwarding)> {
         let lab = &topology::current().tunnel;
-        let settings = tun.settings(lab.server_address, mtu)?;
+        let settings = Settings { routes: routes.to_vec(), ..tun.settings(lab.server_address, mtu)? };
         warn_of_one_address(&settings, lab.client_address, "client");
         let forwarding = Forwarding::prepare(settings.addresses.iter().map(IpNet::addr), self.forward)?;
         let (device, interface) = tun.open(settings)?;

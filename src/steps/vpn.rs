@@ -65,12 +65,13 @@ fn run_client(args: &VpnArgs, options: &TunOptions) -> Result<()> {
 
 fn run_server(args: &VpnArgs, options: &TunOptions) -> Result<()> {
     args.client.refuse("--role client")?;
+    args.client.check_routes(&args.tun)?;
     let recording = args.tun.pcap.begin()?;
     let report = args.tun.stats.begin()?;
     let signals = Signals::block()?;
     let mut net = args.server.listen()?.recorded(recording)?;
     let mtu = net.path().mtu();
-    let (tun, interface, _forwarding) = args.server.open_tun(options, mtu, &mut net)?;
+    let (tun, interface, _forwarding) = args.server.open_tun(options, mtu, &args.client.routes, &mut net)?;
     carry(args, tun, interface, net, signals, report)
 }
 
