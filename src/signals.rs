@@ -1,4 +1,5 @@
-//! The signals that a step attends to: those that end it, the timer of its output, news about its interface.
+//! The signals that a step attends to: those that end it, the timer of its output, news about its interface, and the
+//! question for its counts (SIGUSR1).
 //!
 //! They are blocked, and let through only while `select` sleeps and, when it does not come to sleep, every so many rounds
 //! of the loop: pselect(2) delivers none while a descriptor is ready. So they cost a packet nothing, where a descriptor
@@ -28,7 +29,8 @@ impl Signals {
     /// None on a Linux that has signals.
     pub fn block() -> Result<Self> {
         let preparing = || "cannot prepare for signals".to_string();
-        let mut blocked = SigSet::from_iter([Signal::SIGINT, Signal::SIGTERM, Signal::SIGALRM, Signal::SIGIO]);
+        let mut blocked =
+            SigSet::from_iter([Signal::SIGINT, Signal::SIGTERM, Signal::SIGALRM, Signal::SIGIO, Signal::SIGUSR1]);
         let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
         if !ignores(&status, Signal::SIGHUP) {
             blocked.add(Signal::SIGHUP);

@@ -3,9 +3,8 @@
 use std::os::fd::AsFd;
 
 use clap::Args;
-use log::info;
 
-use crate::counts::summary;
+use crate::counts::UDP;
 use crate::error::Result;
 use crate::lines::Lines;
 use crate::link::{Batch, Link, TunLink, plain};
@@ -27,6 +26,7 @@ pub struct ServerArgs {
 /// Writes every packet from the network to the TUN device. Nothing goes back yet.
 pub fn run(args: &ServerArgs) -> Result<()> {
     let recording = args.tun.pcap.begin()?;
+    let report = args.tun.stats.begin()?;
     let signals = Signals::block()?;
     let mut net = args.server.listen()?.recorded(recording.clone())?;
     let local = net.local()?;
@@ -37,7 +37,7 @@ pub fn run(args: &ServerArgs) -> Result<()> {
 
     let mut packets = Batch::new();
     let mut lines = Lines::new(args.tun.count)?;
-    let mut upkeep = Upkeep::new(signals, Some(interface))?;
+    let mut upkeep = Upkeep::new(signals, Some(interface), report)?;
     while !lines.done() {
         let [from_net] = select::readable([net.as_fd()], upkeep.waiting())?;
         if from_net {
@@ -49,11 +49,11 @@ pub fn run(args: &ServerArgs) -> Result<()> {
             });
             tun.send(&packets)?;
         }
-        if upkeep.attend(&mut lines)?.is_break() {
+        if upkeep.attend(&mut lines, &[(UDP, net.counts()), (tun.name(), tun.counts())])?.is_break() {
             break;
         }
     }
     drop(lines);
-    info!("{}", summary(&[("UDP", net.counts()), (tun.name(), tun.counts())]));
+    upkeep.finish(&[(UDP, net.counts()), (tun.name(), tun.counts())]);
     Ok(())
 }
