@@ -6,6 +6,8 @@
 //! server's port. What must hold is checked on the way and at the end; a table says what was seen.
 
 mod common;
+#[path = "soaking/cost.rs"]
+mod cost;
 mod fixtures;
 #[path = "soaking/load.rs"]
 mod load;
@@ -18,10 +20,10 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use common::{Lab, Program, User, eventually, vpnlab};
-use fixtures::traffic::has_route;
+use fixtures::traffic::{has_route, vpn};
 use fixtures::{Running, program};
 use load::Load;
-use sampled::Sampled;
+use sampled::{Row, Sampled};
 
 /// The most that is done to datagrams, of a thousand.
 const WORST: u64 = 200;
@@ -268,6 +270,10 @@ impl<'l> Soak<'l> {
     }
 }
 
+fn lab(user: User) -> Lab {
+    Lab::up_with(user, &["--step", "4", "--topology", &fixtures::path("attacker.toml")])
+}
+
 #[test]
 #[ignore = "tests/soak runs it: it takes minutes"]
 fn a_tunnel_survives_a_failing_network() {
@@ -275,7 +281,7 @@ fn a_tunnel_survives_a_failing_network() {
     let seed = variable("VPNLAB_SOAK_SEED").unwrap_or(u64::from(std::process::id()));
     let (user, length) = (user(), Duration::from_secs(60 * minutes));
     println!("soak: {minutes} minutes as {user:?}; VPNLAB_SOAK_SEED={seed} strikes the same blows again");
-    let lab = Lab::up_with(user, &["--step", "4", "--topology", &fixtures::path("attacker.toml")]);
+    let lab = lab(user);
     let mut soak = Soak::new(&lab, seed);
     let load = Load::start(&lab, seed);
     let started = Instant::now();
@@ -314,11 +320,24 @@ fn a_tunnel_survives_a_failing_network() {
         println!("{end:?}: {}", log.lines().last().unwrap_or_default());
     }
     println!("longest time from the end of a blow to a ping's reply: {longest_recovery:.1?}\n");
-    println!("{:<48} {:<34} must be", "", "was");
-    let mut failed = Vec::new();
-    for row in &report {
-        println!("{:<48} {:<34} {}{}", row.what, row.was, row.must_be, if row.holds { "" } else { "  FAILED" });
-        failed.extend((!row.holds).then_some(&row.what));
+    assert_all_hold(&report, &format!("VPNLAB_SOAK_SEED={seed}"));
+}
+
+#[test]
+#[ignore = "tests/soak runs it: it measures"]
+fn a_flood_and_a_full_tunnel_cost_little() {
+    let lab = lab(user());
+    let (_client, _server) = vpn(&lab, &[], &[]);
+    assert_all_hold(&cost::measure(&lab), "");
+}
+
+/// Prints the report.
+#[track_caller]
+fn assert_all_hold(report: &[Row], seed: &str) {
+    println!("\n{:<42} | {:<74} | must be", "", "was");
+    for Row { what, was, must_be, holds } in report {
+        println!("{what:<42} | {was:<74} | {must_be}{}", if *holds { "" } else { "  FAILED" });
     }
-    assert!(failed.is_empty(), "{failed:?} (VPNLAB_SOAK_SEED={seed})");
+    let failed: Vec<&str> = report.iter().filter(|row| !row.holds).map(|row| row.what.as_str()).collect();
+    assert!(failed.is_empty(), "{failed:?} {seed}");
 }

@@ -23,7 +23,7 @@ impl Row {
 /// How often is looked.
 const EVERY: Duration = Duration::from_secs(2);
 
-/// What may be added to memory after the beginning: what is touched for the first time, like the code for an error.
+/// What may be added to memory after the beginning: what is touched for the first time, like the end of a buffer.
 const NOISE_KB: u64 = 512;
 
 #[derive(Debug, Clone, Copy, Default)]
@@ -66,11 +66,11 @@ impl Sampled {
         self.last = Some(Instant::now());
         for host in ["useru", "server"] {
             let run = self.runs.iter_mut().rfind(|run| run.host == host).expect("both ends were started");
-            // The process and those that it has started, each as: memory, threads, descriptors. Then the bytes that wait in
+            // The process and those that it has started, each as: memory of its own, threads, descriptors. Then the bytes that wait in
             // sockets, and the packets that wait in the TUN device.
             let script = format!(
                 "for pid in {0} $(cat /proc/{0}/task/*/children 2>/dev/null); do \
-                    awk '/^VmRSS|^Threads/ {{ printf \"%s \", $2 }}' /proc/$pid/status; ls /proc/$pid/fd | wc -l; done; \
+                    awk '/^RssAnon|^Threads/ {{ printf \"%s \", $2 }}' /proc/$pid/status; ls /proc/$pid/fd | wc -l; done; \
                  awk 'NR > 1 {{ split($5, q, \":\"); print \"queue\", q[2] }}' /proc/net/udp; \
                  tc -s qdisc show dev tun0 | awk '/backlog/ {{ print \"backlog\", $3 }}'",
                 run.pid
@@ -122,7 +122,11 @@ impl Sampled {
             let (first, then) = (most(|it| it.memory_kb, false), most(|it| it.memory_kb, true));
             let bound = first + first / 10 + NOISE_KB;
             rows.push(Row::new(
-                &format!("memory of {host}, {} processes, {seconds} s", end.processes),
+                &format!(
+                    "memory of {host} ({seconds} s, {} process{})",
+                    end.processes,
+                    if end.processes == 1 { "" } else { "es" }
+                ),
                 &format!("{first} kB, then at most {then} kB"),
                 &format!("at most {bound} kB"),
                 then > 0 && then <= bound,
