@@ -223,10 +223,8 @@ impl<'l> Soak<'l> {
             let kind = self.chance.below(5) as usize;
             rates[kind] = 10 + self.chance.below(WORST - 9);
         }
-        // The second says which are held back: every fifth to every hundredth.
-        if rates[1] > 0 {
-            rates[1] = 1000 / rates[1];
-        }
+        // The second says which are held back: every fifth to every hundredth, or none.
+        rates[1] = 1000_u64.checked_div(rates[1]).unwrap_or(0);
         format!("rates {}\n", rates.map(|rate| rate.to_string()).join(" "))
     }
 
