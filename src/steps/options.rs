@@ -16,6 +16,7 @@ use crate::memory;
 use crate::net::{Entry, Net};
 use crate::packet::{SMALLEST_MTU_V4, SMALLEST_MTU_V6};
 use crate::path;
+use crate::privileges::Privileges;
 use crate::recording::Recording;
 use crate::topology;
 use crate::tun::Tun;
@@ -50,6 +51,9 @@ pub struct TunOptions {
     #[command(flatten)]
     /// Where packets are recorded.
     pub pcap: PcapOptions,
+    #[command(flatten)]
+    /// Which rights are kept.
+    pub privileges: Privileges,
     /// Whether packets come with headers, as the fast path reads and writes them.
     #[arg(skip)]
     pub headers: bool,
@@ -268,13 +272,13 @@ impl ServerOptions {
     ///
     /// # Errors
     /// As [`TunOptions::open`]; and `--forward` is refused.
-    pub fn open_tun(&self, tun: &TunOptions, mtu: u32) -> Result<(Tun, Interface, Forwarding)> {
+    pub fn open_tun(&self, tun: &TunOptions, mtu: u32) -> Result<(Tun, Interface)> {
         let lab = &topology::current().tunnel;
         let settings = tun.settings(lab.server_address, mtu)?;
         warn_of_one_address(&settings, lab.client_address, "client");
         let forwarding = Forwarding::prepare(settings.addresses.iter().map(IpNet::addr), self.forward)?;
         let (device, interface) = tun.open(settings)?;
-        Ok((device, interface, forwarding))
+        Ok((device, interface.with(forwarding)))
     }
 }
 
@@ -466,6 +470,7 @@ mod tests {
             count: None,
             headers: false,
             pcap: PcapOptions::default(),
+            privileges: Privileges::default(),
         };
         let default: IpNet = "192.0.2.1/24".parse().unwrap();
         assert_eq!(options(&[], None).settings(default, 1500).unwrap(), settings(&["192.0.2.1/24"], &[]));
