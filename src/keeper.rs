@@ -25,7 +25,7 @@ use crate::error::{Context, Error, Result};
 use crate::interface::Interface;
 use crate::packet::SMALLEST_MTU_V4;
 use crate::privileges::{self, Privileges};
-use crate::signals::{ENDS, Signals};
+use crate::signals::{FOR_CARRIER, Signals};
 use crate::{logging, memory, select, sys};
 
 /// What the parent is called in lists of processes (comm in proc_pid_comm(5)), so that the other one is "vpnlab".
@@ -161,7 +161,7 @@ fn watch(child: Pid, from_child: BorrowedFd<'_>, interface: &mut Interface, sign
             Heard::Nothing => {}
         }
         // After Ctrl-C the terminal has told the child, too, and once more does no harm.
-        ENDS.iter().filter(|signal| arrived.contains(**signal)).for_each(|signal| pass_on(child, *signal));
+        FOR_CARRIER.iter().filter(|signal| arrived.contains(**signal)).for_each(|signal| pass_on(child, *signal));
         if arrived.contains(Signal::SIGIO) {
             interface.restore()?;
             // It may have been the interface that the tunnel's datagrams leave through.

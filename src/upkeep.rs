@@ -1,5 +1,5 @@
 //! What a step has to do now and then beside its packets: end when the user wants it to, see that the TUN device is kept as
-//! it was configured, its MTU right, and report once a second what was not shown.
+//! it was configured, its MTU right, report once a second what was not shown, and the counts when it is asked for them.
 //!
 //! It begins where the step is ready for its first packet, and there the step's rights end. Nothing here touches a packet,
 //! and nothing here is a descriptor: `select` waits for packets alone.
@@ -8,6 +8,7 @@ use std::ops::ControlFlow;
 
 use nix::sys::signal::{SigSet, Signal};
 
+use crate::counts::{Counts, Report};
 use crate::error::Result;
 use crate::interface::Interface;
 use crate::keeper::Keeper;
@@ -23,16 +24,22 @@ pub struct Upkeep {
     signals: Signals,
     keeper: Option<Keeper>,
     mtu: Option<FollowsPath>,
+    report: Report,
 }
 
 impl Upkeep {
-    /// Attends to `signals`, and has the interface kept, where there is one. With this call the process gives up its rights,
+    /// Attends to `signals`, and has the interface kept, where there is one; the counts go to `report`. With this call the process gives up its rights,
     /// and may become another one ([`crate::keeper`]): all that takes rights, or names a file, comes before it, and what
     /// belongs to a process, like a timer, after it.
     ///
     /// # Errors
     /// Those of [`Keeper::of`] and [`privileges::give_up`].
-    pub fn begin(mut signals: Signals, interface: Option<Interface>, privileges: Privileges) -> Result<Self> {
+    pub fn begin(
+        mut signals: Signals,
+        interface: Option<Interface>,
+        report: Report,
+        privileges: Privileges,
+    ) -> Result<Self> {
         let keeper = match interface {
             Some(interface) => Some(Keeper::of(interface, &mut signals, privileges)?),
             None if privileges.keep => None,
@@ -43,7 +50,7 @@ impl Upkeep {
         };
         // From here on there is only the loop.
         memory::release();
-        Ok(Self { signals, keeper, mtu: None })
+        Ok(Self { signals, keeper, mtu: None, report })
     }
 
     /// Has the MTU of the interface follow the path to the tunnel's other end, too.
@@ -57,10 +64,11 @@ impl Upkeep {
     }
 
     /// Does what is due; breaks when the user wants the program to end. Nearly free while nothing is: for every round.
+    /// `ends` are the step's counts so far.
     ///
     /// # Errors
     /// Those of [`Keeper::restore`].
-    pub fn attend(&mut self, lines: &mut Lines) -> Result<ControlFlow<()>> {
+    pub fn attend(&mut self, lines: &mut Lines, ends: &[(&str, &Counts)]) -> Result<ControlFlow<()>> {
         let arrived = self.signals.arrived()?;
         if arrived.is_empty() {
             return Ok(ControlFlow::Continue(()));
@@ -70,6 +78,9 @@ impl Upkeep {
         }
         if arrived.contains(Signal::SIGALRM) {
             lines.next_second();
+        }
+        if arrived.contains(Signal::SIGUSR1) {
+            self.report.tell(ends);
         }
         if let Some(keeper) = &mut self.keeper {
             if arrived.contains(Signal::SIGIO) {
@@ -86,6 +97,11 @@ impl Upkeep {
         }
         Ok(ControlFlow::Continue(()))
     }
+
+    /// Tells what the step has done: the last thing that it does.
+    pub fn finish(mut self, ends: &[(&str, &Counts)]) {
+        self.report.tell(ends);
+    }
 }
 
 #[cfg(test)]
@@ -98,15 +114,18 @@ mod tests {
 
     /// One test, since signals are the whole process's.
     #[test]
-    fn a_signal_breaks_the_loop_and_a_second_does_not() {
-        let mut upkeep = Upkeep::begin(Signals::block().unwrap(), None, Privileges { keep: true }).unwrap();
+    fn a_signal_breaks_the_loop_and_neither_a_second_nor_a_question_does() {
+        let (signals, report) = (Signals::block().unwrap(), Report::default());
+        let mut upkeep = Upkeep::begin(signals, None, report, Privileges { keep: true }).unwrap();
         let mut lines = Lines::new(None).unwrap();
         let (silent, _writer) = pipe().unwrap();
         let mut wake = |lines: &mut Lines| {
             assert_eq!(readable([silent.as_fd()], upkeep.waiting()).unwrap(), [false]);
-            upkeep.attend(lines).unwrap()
+            upkeep.attend(lines, &[]).unwrap()
         };
         lines.packet(0, || "a packet".into());
+        assert_eq!(wake(&mut lines), ControlFlow::Continue(()));
+        raise(Signal::SIGUSR1).unwrap();
         assert_eq!(wake(&mut lines), ControlFlow::Continue(()));
         raise(Signal::SIGTERM).unwrap();
         assert_eq!(wake(&mut lines), ControlFlow::Break(()));
@@ -117,7 +136,7 @@ mod tests {
         raise(Signal::SIGINT).unwrap();
         let round = |_: &u32| {
             assert_eq!(readable([flooded.as_fd()], upkeep.waiting()).unwrap(), [true]);
-            upkeep.attend(&mut lines).unwrap().is_break()
+            upkeep.attend(&mut lines, &[]).unwrap().is_break()
         };
         assert!((0..100).collect::<Vec<u32>>().iter().any(round));
     }

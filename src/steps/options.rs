@@ -8,6 +8,7 @@ use clap::{Args, ValueEnum};
 use ipnet::IpNet;
 use log::{Level, info, warn};
 
+use crate::counts::Report;
 use crate::error::{Error, Result};
 use crate::forwarding::Forwarding;
 use crate::interface::{Interface, Settings};
@@ -54,6 +55,9 @@ pub struct TunOptions {
     #[command(flatten)]
     /// Which rights are kept.
     pub privileges: Privileges,
+    #[command(flatten)]
+    /// Where counts are written.
+    pub stats: StatsOptions,
     /// Whether packets come with headers, as the fast path reads and writes them.
     #[arg(skip)]
     pub headers: bool,
@@ -115,6 +119,24 @@ impl PcapOptions {
     /// The file cannot be written.
     pub fn begin(&self) -> Result<Option<Recording>> {
         self.file.as_deref().map(Recording::create).transpose()
+    }
+}
+
+/// Where a step writes its counts.
+#[derive(Debug, Clone, Default, Args)]
+pub struct StatsOptions {
+    /// Write what was carried and dropped to FILE as JSON, at the end and on SIGUSR1
+    #[arg(long, value_name = "FILE")]
+    stats_json: Option<PathBuf>,
+}
+
+impl StatsOptions {
+    /// Opens the file, where there is to be one; before [`crate::signals::Signals::block`], as the recording.
+    ///
+    /// # Errors
+    /// The file cannot be written.
+    pub fn begin(&self) -> Result<Report> {
+        Report::to(self.stats_json.as_deref())
     }
 }
 
@@ -471,6 +493,7 @@ mod tests {
             headers: false,
             pcap: PcapOptions::default(),
             privileges: Privileges::default(),
+            stats: StatsOptions::default(),
         };
         let default: IpNet = "192.0.2.1/24".parse().unwrap();
         assert_eq!(options(&[], None).settings(default, 1500).unwrap(), settings(&["192.0.2.1/24"], &[]));

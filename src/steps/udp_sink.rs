@@ -5,9 +5,8 @@ use std::net::IpAddr;
 use std::os::fd::AsFd;
 
 use clap::Args;
-use log::info;
 
-use crate::counts::{Cause, Counts, summary};
+use crate::counts::{Cause, Counts, UDP};
 use crate::error::{Context, Result};
 use crate::lines::Lines;
 use crate::link::{LARGEST_PACKET, bind, plain};
@@ -17,7 +16,7 @@ use crate::privileges::Privileges;
 use crate::select;
 use crate::signals::Signals;
 use crate::steps::ends;
-use crate::steps::options::{self, PcapOptions};
+use crate::steps::options::{self, PcapOptions, StatsOptions};
 use crate::upkeep::Upkeep;
 
 /// `vpnlab udp-sink`
@@ -33,6 +32,8 @@ pub struct UdpSinkArgs {
     pcap: PcapOptions,
     #[command(flatten)]
     privileges: Privileges,
+    #[command(flatten)]
+    stats: StatsOptions,
     /// End after N datagrams
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
     count: Option<u64>,
@@ -41,6 +42,7 @@ pub struct UdpSinkArgs {
 /// Shows from where each datagram came, and between whom the packet inside it is.
 pub fn run(args: &UdpSinkArgs) -> Result<()> {
     let recording = args.pcap.begin()?;
+    let report = args.stats.begin()?;
     let signals = Signals::block()?;
 
     // Any datagram that reaches our port is ours, whoever sent it: no root needed, no connection either.
@@ -48,7 +50,7 @@ pub fn run(args: &UdpSinkArgs) -> Result<()> {
     socket.set_nonblocking(true).context(|| "cannot prepare the UDP socket".into())?;
     let local = socket.local_addr().context(|| "cannot ask for the socket's address".into())?;
 
-    let mut upkeep = Upkeep::begin(signals, None, args.privileges)?;
+    let mut upkeep = Upkeep::begin(signals, None, report, args.privileges)?;
     let mut lines = Lines::new(args.count)?;
     lines.line(&format!("Start UDP server on port {}", local.port()));
 
@@ -72,11 +74,11 @@ pub fn run(args: &UdpSinkArgs) -> Result<()> {
                 Err(_) => drop(counts.drops.note(Cause::NotIp)),
             }
         }
-        if upkeep.attend(&mut lines)?.is_break() {
+        if upkeep.attend(&mut lines, &[(UDP, &counts)])?.is_break() {
             break;
         }
     }
     drop(lines);
-    info!("{}", summary(&[("UDP", &counts)]));
+    upkeep.finish(&[(UDP, &counts)]);
     Ok(())
 }
