@@ -25,6 +25,7 @@ script:bsdutils
 for_tests='
 tshark:tshark
 chromium:chromium
+setcap:libcap2-bin
 '
 
 case ${1-} in

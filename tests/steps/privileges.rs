@@ -128,7 +128,7 @@ for_each_user! {
                     "the parent" => server.signal(signal),
                     "the child" => drop(lab.sh("server", &format!("kill -{signal} {carrier}")).ok()),
                     // It was made the leader of a group of its own.
-                    _ => drop(lab.sh("server", &format!("kill -{signal} -- -{}", server.pid())).ok()),
+                    _ => drop(lab.sh("server", &format!("kill -{signal} -{}", server.pid())).ok()),
                 }
                 let done = server.wait().ok();
                 assert_eq!(done.stderr.matches("; dropped ").count(), 1, "SIG{signal} to {to}: {done:#?}");
