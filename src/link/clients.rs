@@ -190,6 +190,9 @@ impl Clients {
     /// Nowhere, for this cause.
     pub fn route(&mut self, packet: &[u8]) -> Result<SocketAddr, Cause> {
         let Some(Ends { source, destination }) = ends(packet) else { return Err(Cause::NotIp) };
+        if is_redirect(packet) {
+            return Err(Cause::Redirect);
+        }
         if let Some((known, at)) = self.found
             && known == destination
         {
@@ -306,6 +309,15 @@ fn ends(packet: &[u8]) -> Option<Ends> {
             Some(Ends { source: address(source)?, destination: address(destination)? })
         }
         _ => None,
+    }
+}
+
+/// Whether the packet is an ICMP redirect (RFC 792; RFC 4861, section 4.5). To the kernel the clients are on one wire, so it
+/// tells each that it may reach the others directly; but there is only the tunnel.
+fn is_redirect(packet: &[u8]) -> bool {
+    match packet[0] >> 4 {
+        4 => packet.get(9) == Some(&protocol::ICMP) && packet.get(usize::from(packet[0] & 0x0f) * 4) == Some(&5),
+        _ => packet.get(6) == Some(&protocol::ICMPV6) && packet.get(40) == Some(&137),
     }
 }
 

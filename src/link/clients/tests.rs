@@ -196,6 +196,18 @@ fn a_site_has_one_client_until_that_is_silent() {
 }
 
 #[test]
+fn no_client_is_told_of_a_shorter_way() {
+    let mut clients = server(Rules::default());
+    take(&mut clients, "10.1.3.1", at(1, 9)).unwrap();
+    for (kind, verdict) in [(5, Err(Cause::Redirect)), (3, Ok(at(1, 9)))] {
+        assert_eq!(clients.route(&[&packet("10.1.3.2", "10.1.3.1")[..], &[kind, 1, 0, 0]].concat()), verdict);
+    }
+    for (kind, verdict) in [(137, Err(Cause::Redirect)), (136, Ok(at(1, 9)))] {
+        assert_eq!(clients.route(&[&packet("fe80::2", "fe80::1")[..], &[kind, 0, 0, 0]].concat()), verdict);
+    }
+}
+
+#[test]
 fn a_datagram_of_the_tunnel_is_not_led_into_it() {
     let mut clients = server(Rules::default());
     take(&mut clients, "10.1.3.1", at(1, 9)).unwrap();
