@@ -114,6 +114,13 @@ fn without_addresses_nothing_is_taken_and_with_them_it_is() {
 fn a_datagram_from_inside_the_tunnel_is_none_of_a_client() {
     let mut clients = server(Rules::default());
     assert_eq!(take(&mut clients, "10.1.3.1", "10.1.3.9:9".parse().unwrap()), Err(Refusal::OuterInside));
+    // Nor does it get an address that was somebody's before.
+    take(&mut clients, "10.1.3.1", at(1, 9)).unwrap();
+    let later = NOW + Duration::from_secs(100);
+    let moved = clients.take(ends("10.1.3.1", "10.1.1.2"), "10.1.3.9:9".parse().unwrap(), later);
+    assert_eq!(moved, Err(Refusal::OuterInside));
+    // Link-local addresses are on every link.
+    assert!(take(&mut clients, "10.1.3.3", "[fe80::9]:9".parse().unwrap()).is_ok());
 }
 
 #[test]
