@@ -46,8 +46,8 @@ impl Measured {
             black_box(peers.find(inner(client)));
         });
         let refused = time(clients, |client| {
-            let stranger = outer(client | 1 << 30);
-            assert_eq!(peers.hear(inner(client | 1 << 23), stranger, NOW), Err(Refused::Full));
+            let stranger = outer(client | (1 << 30));
+            assert_eq!(peers.hear(inner(client | (1 << 23)), stranger, NOW), Err(Refused::Full));
         });
         let mut bare: HashMap<IpAddr, (SocketAddr, u32)> =
             (0..clients).map(|client| (inner(client), (outer(client), 0))).collect();
@@ -74,7 +74,7 @@ fn time(clients: u32, mut run: impl FnMut(u32)) -> f64 {
         state ^= state << 13;
         state ^= state >> 17;
         state ^= state << 5;
-        (u64::from(state) * u64::from(clients) >> 32) as u32
+        ((u64::from(state) * u64::from(clients)) >> 32) as u32
     };
     (0..PACKETS / 10).for_each(|_| run(next()));
     let start = Instant::now();
