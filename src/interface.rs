@@ -3,7 +3,7 @@
 //! Configured once, and watched from then on. Setting a TUN device down costs it its IPv6 addresses and every route
 //! through it; when it comes up again, what this program had configured is put back. Nothing needs to be undone at
 //! the end: addresses and routes go with the device. Where the user leaves the MTU to us, it follows the path to the
-//! tunnel's other end. Nothing here reads or writes a packet.
+//! tunnel's other end. What addresses there are is told to whoever judges packets by them. Nothing here reads or writes a packet.
 
 use std::io;
 use std::net::IpAddr;
@@ -17,6 +17,7 @@ use netlink_sys::{Socket, SocketAddr};
 use nix::libc;
 use nix::net::if_::if_indextoname;
 
+use crate::addresses::{Addresses, Known};
 use crate::error::{Context, Error, Result};
 use crate::memory;
 use crate::net::{Net, Route};
@@ -54,6 +55,7 @@ pub struct Interface {
     settings: Option<Settings>,
     /// The path to the tunnel's other end, and whether the MTU follows it.
     path: Option<(Rc<Path>, bool)>,
+    known: Rc<Addresses>,
     net: Net,
     changes: Socket,
 }
@@ -67,19 +69,26 @@ impl Interface {
         memory::release();
         let net = Net::open(Level::Info)?;
         let index = net.index(name)?;
-        let mut interface = Self { name: name.into(), index, up: false, settings, path: None, net, changes: watch()? };
+        let (name, known, changes) = (name.to_string(), Rc::default(), watch()?);
+        let mut interface = Self { name, index, up: false, settings, path: None, known, net, changes };
         if let Some(settings) = &interface.settings {
             interface.apply(settings)?;
         }
         // The changes so far are our own.
         while receive(&interface.changes).is_ok() {}
         interface.up = interface.is_up()?;
+        interface.learn_addresses()?;
         Ok(interface)
     }
 
     /// The addresses that were configured here.
     pub fn addresses(&self) -> impl Iterator<Item = IpAddr> {
         self.settings.iter().flat_map(|settings| &settings.addresses).map(IpNet::addr)
+    }
+
+    /// The addresses of this interface and of this host, kept as they are.
+    pub fn known(&self) -> Rc<Addresses> {
+        Rc::clone(&self.known)
     }
 
     /// Whether the kernel would send a packet for `destination` through this interface.
@@ -124,7 +133,7 @@ impl Interface {
         loop {
             match receive(&self.changes) {
                 Ok(change) => self.follow(change),
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(()),
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return self.learn_addresses(),
                 // More changes than the socket holds (netlink(7)): look at the result instead.
                 Err(error) if error.raw_os_error() == Some(libc::ENOBUFS) => {
                     self.learn_name();
@@ -203,6 +212,16 @@ impl Interface {
         }
     }
 
+    /// Asks the kernel for the addresses. They may be other ones than those configured here: the user may add some, and
+    /// the kernel makes link-local ones.
+    fn learn_addresses(&self) -> Result<()> {
+        let all = self.net.addresses_by_index()?;
+        let of_tun = all.iter().filter(|(index, _)| *index == self.index).map(|(_, address)| *address).collect();
+        let own = all.iter().map(|(_, address)| address.addr()).collect();
+        self.known.learn(Known { name: self.name.clone(), of_tun, own });
+        Ok(())
+    }
+
     /// The user may rename the interface; its index stays.
     fn learn_name(&mut self) {
         if let Ok(name) = if_indextoname(self.index)
@@ -243,11 +262,12 @@ impl Interface {
     }
 }
 
-/// A netlink socket that the kernel tells every change of an interface (rtnetlink(7), RTMGRP_LINK).
+/// A netlink socket that the kernel tells every change of an interface or an address (rtnetlink(7), RTMGRP_LINK).
 fn watch() -> Result<Socket> {
     let watching = || "cannot watch the interfaces".to_string();
     let mut socket = Socket::new(NETLINK_ROUTE).context(watching)?;
-    socket.bind(&SocketAddr::new(0, libc::RTMGRP_LINK as u32)).context(watching)?;
+    let groups = libc::RTMGRP_LINK | libc::RTMGRP_IPV4_IFADDR | libc::RTMGRP_IPV6_IFADDR;
+    socket.bind(&SocketAddr::new(0, groups as u32)).context(watching)?;
     socket.set_non_blocking(true).context(watching)?;
     Ok(socket)
 }
