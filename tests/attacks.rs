@@ -123,8 +123,8 @@ for_each_user! {
         let mut at_userv = service(&lab, "userv");
         // A host of the private network, one of the internet, the server by each of its names, and what is no host.
         let foreign = ["10.1.1.3", "192.0.2.7", "10.1.2.2", "10.1.2.66"];
-        let own = ["10.1.3.2", "10.1.1.4", "10.1.2.3"];
-        let no_host = ["127.0.0.1", "0.0.0.0", "255.255.255.255", "224.0.0.1", "10.1.3.255", "10.1.3.0"];
+        let own = ["10.1.3.2", "10.1.1.4", "10.1.2.3", "127.0.0.1"];
+        let no_host = ["0.0.0.0", "255.255.255.255", "224.0.0.1", "10.1.3.255", "10.1.3.0"];
         for source in foreign.iter().chain(&own).chain(&no_host) {
             send(&lab, [MALLORY, SERVER], [source, USERV], source);
         }
