@@ -230,4 +230,15 @@ for_each_user! {
         assert!(lab.pings("useru", "userv"));
         assert!(lab.pings("userv", CLIENT));
     }
+
+    fn a_server_that_forwards_does_so_for_its_neighbours_too(user: User) {
+        let lab = lab(user);
+        let (_client, _server) = vpn(&lab, &[], &[]);
+        let mut at_userv = service(&lab, "userv");
+        lab.sh("mallory", "sudo ip route add 10.1.1.0/24 via 10.1.2.3").ok();
+        let send = python("udp_send.py", &[USERV, "6666", hex("round the tunnel").trim()]);
+        lab.exec("mallory", &send.iter().map(String::as_str).collect::<Vec<_>>()).ok();
+        at_userv.wait_for(&hex("round the tunnel"));
+        assert!(!lab.pings("mallory", "userv"), "there is no way back");
+    }
 }
