@@ -26,6 +26,7 @@ for_tests='
 c++:g++
 tshark:tshark
 chromium:chromium
+setcap:libcap2-bin
 '
 
 case ${1-} in

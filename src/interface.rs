@@ -2,12 +2,12 @@
 //!
 //! Configured once, and watched from then on. Setting a TUN device down costs it its IPv6 addresses and every route
 //! through it; when it comes up again, what this program had configured is put back. Nothing needs to be undone at
-//! the end: addresses and routes go with the device. Where the user leaves the MTU to us, it follows the path to the
-//! tunnel's other end. What addresses there are is told to whoever judges packets by them. Nothing here reads or writes a packet.
+//! the end: addresses and routes go with the device; only `ip_forward`, where it was switched on, is put back. It takes rights
+//! to keep an interface, so this is the work of [`crate::keeper`]. Nothing here reads or writes a packet.
 
 use std::io;
 use std::net::IpAddr;
-use std::os::fd::AsFd;
+use std::os::fd::{AsFd, BorrowedFd};
 use std::rc::Rc;
 
 use ipnet::IpNet;
@@ -15,14 +15,14 @@ use log::{Level, info, warn};
 use netlink_sys::protocols::NETLINK_ROUTE;
 use netlink_sys::{Socket, SocketAddr};
 use nix::libc;
-use nix::net::if_::if_indextoname;
 
-use crate::addresses::{Addresses, Known};
+use crate::addresses::Addresses;
 use crate::error::{Context, Error, Result};
+use crate::forwarding::Forwarding;
 use crate::memory;
+use crate::mtu::FollowsPath;
 use crate::net::{Net, Route};
-use crate::packet::{SMALLEST_MTU_V4, SMALLEST_MTU_V6};
-use crate::path::{ETHERNET_MTU, Path};
+use crate::path::Path;
 use crate::sys;
 
 /// What an interface is to be given.
@@ -53,9 +53,9 @@ pub struct Interface {
     index: u32,
     up: bool,
     settings: Option<Settings>,
-    /// The path to the tunnel's other end, and whether the MTU follows it.
-    path: Option<(Rc<Path>, bool)>,
-    known: Rc<Addresses>,
+    /// Whether the kernel has refused an MTU.
+    mtu_is_fixed: bool,
+    forwarding: Option<Forwarding>,
     net: Net,
     changes: Socket,
 }
@@ -69,15 +69,22 @@ impl Interface {
         memory::release();
         let net = Net::open(Level::Info)?;
         let index = net.index(name)?;
-        let (name, known, changes) = (name.to_string(), Rc::default(), watch()?);
-        let mut interface = Self { name, index, up: false, settings, path: None, known, net, changes };
+        let mut interface = Self {
+            name: name.into(),
+            index,
+            up: false,
+            settings,
+            mtu_is_fixed: false,
+            forwarding: None,
+            net,
+            changes: watch()?,
+        };
         if let Some(settings) = &interface.settings {
             interface.apply(settings)?;
         }
         // The changes so far are our own.
         while receive(&interface.changes).is_ok() {}
         interface.up = interface.is_up()?;
-        interface.learn_addresses()?;
         Ok(interface)
     }
 
@@ -86,9 +93,12 @@ impl Interface {
         self.settings.iter().flat_map(|settings| &settings.addresses).map(IpNet::addr)
     }
 
-    /// The addresses of this interface and of this host, kept as they are.
-    pub fn known(&self) -> Rc<Addresses> {
-        Rc::clone(&self.known)
+    /// The addresses of this interface and of this host, for whoever judges packets by them.
+    ///
+    /// # Errors
+    /// The kernel refuses a netlink socket, or a list of its addresses.
+    pub fn known_addresses(&self) -> Result<Addresses> {
+        Addresses::of(&self.name, self.index)
     }
 
     /// Whether the kernel would send a packet for `destination` through this interface.
@@ -96,14 +106,32 @@ impl Interface {
         Ok(self.net.route_to(destination)?.is_some_and(|hop| hop.link == Some(self.index)))
     }
 
-    /// Watches the path to the tunnel's other end from now on; see [`Interface::adjust`]. The interface's MTU follows it
-    /// where `mtu_follows`, unless the interface was left as it was.
-    pub fn watch_path(&mut self, path: Rc<Path>, mtu_follows: bool) {
-        let mtu_follows = mtu_follows && self.settings.is_some();
-        if mtu_follows && path.outer() != ETHERNET_MTU {
-            info!("{path}, and the MTU of {} follows", self.name);
+    /// Has forwarding stay as it is while the interface is kept, and put back then.
+    pub fn with(mut self, forwarding: Forwarding) -> Self {
+        self.forwarding = Some(forwarding);
+        self
+    }
+
+    /// The MTU as it is to follow this path to the tunnel's other end; only watched, and not followed, unless `follows`,
+    /// and where the interface was left as it was.
+    ///
+    /// # Errors
+    /// The kernel refuses a netlink socket.
+    pub fn follow_path(&self, path: Rc<Path>, follows: bool) -> Result<FollowsPath> {
+        let mtu = self.settings.as_ref().filter(|_| follows).map(|settings| settings.mtu);
+        FollowsPath::new(path, self.index, &self.name, mtu)
+    }
+
+    /// What is open here, for a process that closes everything else.
+    pub fn descriptors(&self) -> [BorrowedFd<'_>; 2] {
+        [self.net.as_fd(), self.changes.as_fd()]
+    }
+
+    /// Leaves it to another process, which was forked from this one, to keep the interface.
+    pub fn leave(mut self) {
+        if let Some(forwarding) = self.forwarding.take() {
+            forwarding.leave();
         }
-        self.path = Some((path, mtu_follows));
     }
 
     /// Has changes announced by SIGIO from now on, and follows those so far.
@@ -115,13 +143,18 @@ impl Interface {
         self.restore()
     }
 
-    /// Has the path looked at anew, and sets the MTU to what it has room for now.
-    pub fn adjust(&mut self) {
-        let Some((path, mtu_follows)) = self.path.clone() else { return };
-        path.doubt();
-        if mtu_follows && let Err(error) = self.set_mtu_for(&path) {
-            warn!("The MTU of {} stays as it is: {error}", self.name);
-            self.path = Some((path, false));
+    /// Gives the interface another MTU in bytes, unless it was left as it was. A refusal is said, and is the last word.
+    pub fn set_mtu(&mut self, mtu: u32) {
+        let Some(settings) = self.settings.as_mut().filter(|settings| settings.mtu != mtu) else { return };
+        if self.mtu_is_fixed {
+            return;
+        }
+        match self.net.set_mtu(&self.name, mtu) {
+            Ok(()) => settings.mtu = mtu,
+            Err(error) => {
+                warn!("The MTU of {} stays as it is: {error}", self.name);
+                self.mtu_is_fixed = true;
+            }
         }
     }
 
@@ -133,7 +166,7 @@ impl Interface {
         loop {
             match receive(&self.changes) {
                 Ok(change) => self.follow(change),
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return self.learn_addresses(),
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(()),
                 // More changes than the socket holds (netlink(7)): look at the result instead.
                 Err(error) if error.raw_os_error() == Some(libc::ENOBUFS) => {
                     self.learn_name();
@@ -157,28 +190,6 @@ impl Interface {
         for network in &settings.routes {
             self.add_route(*network)?;
         }
-        Ok(())
-    }
-
-    /// Gives the interface the MTU that the path has room for, if it has another. With IPv6 addresses it keeps the 1280
-    /// bytes that IPv6 needs: with less the kernel would take them and their routes away.
-    fn set_mtu_for(&mut self, path: &Path) -> Result<()> {
-        let Some(before) = self.settings.as_ref().map(|settings| settings.mtu) else { return Ok(()) };
-        let mut mtu = path.mtu().max(SMALLEST_MTU_V4 as u32);
-        if mtu == before {
-            return Ok(());
-        }
-        if mtu < SMALLEST_MTU_V6 as u32 && self.net.addresses(&self.name)?.iter().any(is_given_v6) {
-            mtu = SMALLEST_MTU_V6 as u32;
-        }
-        // A path through the tunnel itself leads nowhere, and would shrink the MTU with every look.
-        let leads_into_itself = path.peer().map_or(Ok(false), |peer| self.carries(peer))?;
-        if mtu == before || leads_into_itself {
-            return Ok(());
-        }
-        info!("{path}");
-        self.net.set_mtu(&self.name, mtu)?;
-        self.settings.iter_mut().for_each(|settings| settings.mtu = mtu);
         Ok(())
     }
 
@@ -212,20 +223,9 @@ impl Interface {
         }
     }
 
-    /// Asks the kernel for the addresses. They may be other ones than those configured here: the user may add some, and
-    /// the kernel makes link-local ones.
-    fn learn_addresses(&self) -> Result<()> {
-        let all = self.net.addresses_by_index()?;
-        let of_tun = all.iter().filter(|(index, _)| *index == self.index).map(|(_, address)| *address).collect();
-        let own = all.iter().map(|(_, address)| address.addr()).collect();
-        self.known.learn(Known { name: self.name.clone(), of_tun, own });
-        Ok(())
-    }
-
     /// The user may rename the interface; its index stays.
     fn learn_name(&mut self) {
-        if let Ok(name) = if_indextoname(self.index)
-            && let Ok(name) = name.into_string()
+        if let Ok(name) = sys::interface_name(self.net.as_fd(), self.index)
             && name != self.name
         {
             info!("{} is called {name} now", self.name);
@@ -262,12 +262,11 @@ impl Interface {
     }
 }
 
-/// A netlink socket that the kernel tells every change of an interface or an address (rtnetlink(7), RTMGRP_LINK).
+/// A netlink socket that the kernel tells every change of an interface (rtnetlink(7), RTMGRP_LINK).
 fn watch() -> Result<Socket> {
     let watching = || "cannot watch the interfaces".to_string();
     let mut socket = Socket::new(NETLINK_ROUTE).context(watching)?;
-    let groups = libc::RTMGRP_LINK | libc::RTMGRP_IPV4_IFADDR | libc::RTMGRP_IPV6_IFADDR;
-    socket.bind(&SocketAddr::new(0, groups as u32)).context(watching)?;
+    socket.bind(&SocketAddr::new(0, libc::RTMGRP_LINK as u32)).context(watching)?;
     socket.set_non_blocking(true).context(watching)?;
     Ok(socket)
 }
@@ -304,11 +303,6 @@ fn receive(changes: &Socket) -> io::Result<Change> {
             return Ok(change);
         }
     }
-}
-
-/// Whether somebody gave the interface this address, and it is one of IPv6: the kernel makes link-local ones by itself.
-fn is_given_v6(address: &IpNet) -> bool {
-    matches!(address.addr(), IpAddr::V6(address) if !address.is_unicast_link_local())
 }
 
 fn explain_address(error: Error, address: IpNet) -> Error {

@@ -10,7 +10,6 @@
 
 use std::fmt;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
-use std::rc::Rc;
 use std::time::Duration;
 
 use ipnet::IpNet;
@@ -52,7 +51,7 @@ impl Default for Rules {
 #[derive(Debug)]
 pub struct Clients {
     rules: Rules,
-    addresses: Rc<Addresses>,
+    addresses: Addresses,
     /// The version of the addresses that all entries were judged by.
     version: u32,
     peers: Peers,
@@ -104,7 +103,7 @@ impl Clients {
     /// No client yet.
     pub fn new(rules: Rules) -> Self {
         Self {
-            addresses: Rc::default(),
+            addresses: Addresses::default(),
             version: 0,
             peers: Peers::new(rules.max_peers, rules.peer_timeout),
             sites: vec![None; rules.allow_source.len()],
@@ -118,7 +117,7 @@ impl Clients {
     }
 
     /// Judges inner sources by these addresses from now on.
-    pub fn judge_by(&mut self, addresses: Rc<Addresses>) {
+    pub fn judge_by(&mut self, addresses: Addresses) {
         self.version = addresses.version().wrapping_sub(1);
         self.addresses = addresses;
     }
@@ -225,13 +224,14 @@ impl Clients {
         destination.is_multicast() || destination == Ipv4Addr::BROADCAST || known.is_whole_subnet(destination)
     }
 
-    /// Once a second: the hosts that are in use, each with the address where one of its clients is. Nothing, if this second
+    /// Once a second: looks whether addresses have changed, and tells the hosts that are in use, each with the address where one of its clients is. Nothing, if this second
     /// has been asked for already.
     pub fn survey(&mut self, now: Duration) -> Option<Vec<SocketAddr>> {
         if self.surveyed == now.as_secs() {
             return None;
         }
         self.surveyed = now.as_secs();
+        self.addresses.look();
         let in_use = self.peers.in_use(now);
         self.sole = if in_use.hosts.is_empty() { self.last } else { in_use.sole };
         Some(in_use.hosts.into_values().collect())

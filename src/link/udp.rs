@@ -106,7 +106,7 @@ impl UdpLink {
     }
 
     /// Judges the inner sources of a server's clients by these addresses.
-    pub fn judge_by(&mut self, addresses: Rc<Addresses>) {
+    pub fn judge_by(&mut self, addresses: Addresses) {
         if let Peer::Clients(clients) = &mut self.peer {
             clients.judge_by(addresses);
         }

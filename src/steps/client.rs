@@ -35,9 +35,9 @@ pub fn run(args: &ClientArgs) -> Result<()> {
     let mut tun = TunLink::new(tun, interface.addresses()).recorded(recording.clone());
     let mut net = UdpLink::to_server(server)?.recorded(recording)?;
 
+    let mut upkeep = Upkeep::begin(signals, Some(interface), report, args.tun.privileges)?;
     let mut packets = Batch::new();
     let mut lines = Lines::new(args.tun.count)?;
-    let mut upkeep = Upkeep::new(signals, Some(interface), report)?;
     while !lines.done() {
         let [from_tun] = select::readable([tun.as_fd()], upkeep.waiting())?;
         if from_tun {

@@ -18,6 +18,7 @@ use crate::memory;
 use crate::net::{Entry, Net};
 use crate::packet::{SMALLEST_MTU_V4, SMALLEST_MTU_V6};
 use crate::path;
+use crate::privileges::Privileges;
 use crate::recording::Recording;
 use crate::topology;
 use crate::tun::Tun;
@@ -52,6 +53,9 @@ pub struct TunOptions {
     #[command(flatten)]
     /// Where packets are recorded.
     pub pcap: PcapOptions,
+    #[command(flatten)]
+    /// Which rights are kept.
+    pub privileges: Privileges,
     #[command(flatten)]
     /// Where counts are written.
     pub stats: StatsOptions,
@@ -343,14 +347,14 @@ impl ServerOptions {
         mtu: u32,
         routes: &[IpNet],
         net: &mut UdpLink,
-    ) -> Result<(Tun, Interface, Forwarding)> {
+    ) -> Result<(Tun, Interface)> {
         let lab = &topology::current().tunnel;
         let settings = Settings { routes: routes.to_vec(), ..tun.settings(lab.server_address, mtu)? };
         warn_of_one_address(&settings, lab.client_address, "client");
         let forwarding = Forwarding::prepare(settings.addresses.iter().map(IpNet::addr), self.forward)?;
         let (device, interface) = tun.open(settings)?;
-        net.judge_by(interface.known());
-        Ok((device, interface, forwarding))
+        net.judge_by(interface.known_addresses()?);
+        Ok((device, interface.with(forwarding)))
     }
 }
 
@@ -542,6 +546,7 @@ mod tests {
             count: None,
             headers: false,
             pcap: PcapOptions::default(),
+            privileges: Privileges::default(),
             stats: StatsOptions::default(),
         };
         let default: IpNet = "192.0.2.1/24".parse().unwrap();

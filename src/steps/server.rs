@@ -32,12 +32,13 @@ pub fn run(args: &ServerArgs) -> Result<()> {
     let local = net.local()?;
 
     // To the kernel, what we write comes in through the TUN device; it forwards what is not for this host.
-    let (tun, interface, _forwarding) = args.server.open_tun(&args.tun, ETHERNET_MTU, &[], &mut net)?;
+    let (tun, interface) = args.server.open_tun(&args.tun, ETHERNET_MTU, &[], &mut net)?;
     let mut tun = TunLink::new(tun, interface.addresses()).recorded(recording);
 
+    // Anybody may send to our port, so this process goes on without the rights that it needed so far.
+    let mut upkeep = Upkeep::begin(signals, Some(interface), report, args.tun.privileges)?;
     let mut packets = Batch::new();
     let mut lines = Lines::new(args.tun.count)?;
-    let mut upkeep = Upkeep::new(signals, Some(interface), report)?;
     while !lines.done() {
         let [from_net] = select::readable([net.as_fd()], upkeep.waiting())?;
         if from_net {

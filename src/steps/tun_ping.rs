@@ -35,9 +35,9 @@ pub fn run(args: &TunPingArgs) -> Result<()> {
     let mut tun = TunLink::new(tun, interface.addresses()).recorded(recording);
     let mut responder = Responder::new(interface.addresses().collect(), mtu);
 
+    let mut upkeep = Upkeep::begin(signals, Some(interface), report, args.tun.privileges)?;
     let (mut packets, mut replies) = (Batch::new(), Batch::new());
     let mut lines = Lines::new(args.tun.count)?;
-    let mut upkeep = Upkeep::new(signals, Some(interface), report)?;
     while !lines.done() && !lines.closed() {
         let [from_tun] = select::readable([tun.as_fd()], upkeep.waiting())?;
         if from_tun {

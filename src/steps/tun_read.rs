@@ -41,9 +41,10 @@ pub fn run(args: &TunReadArgs) -> Result<()> {
     let (tun, interface) = args.tun.open(settings)?;
     let mut tun = TunLink::new(tun, interface.addresses()).recorded(recording);
 
+    // To read and write what is open takes no rights: they stay with another process, which keeps the interface.
+    let mut upkeep = Upkeep::begin(signals, Some(interface), report, args.tun.privileges)?;
     let (mut packets, mut replies) = (Batch::new(), Batch::new());
     let mut lines = Lines::new(args.tun.count)?;
-    let mut upkeep = Upkeep::new(signals, Some(interface), report)?;
     while !lines.done() && !lines.closed() {
         let [from_tun] = select::readable([tun.as_fd()], upkeep.waiting())?;
         if from_tun {

@@ -12,6 +12,7 @@ use crate::lines::Lines;
 use crate::link::{LARGEST_PACKET, bind, plain};
 use crate::packet::validate;
 use crate::pcapng::Direction;
+use crate::privileges::Privileges;
 use crate::select;
 use crate::signals::Signals;
 use crate::steps::ends;
@@ -30,6 +31,8 @@ pub struct UdpSinkArgs {
     #[command(flatten)]
     pcap: PcapOptions,
     #[command(flatten)]
+    privileges: Privileges,
+    #[command(flatten)]
     stats: StatsOptions,
     /// End after N datagrams
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
@@ -41,13 +44,14 @@ pub fn run(args: &UdpSinkArgs) -> Result<()> {
     let recording = args.pcap.begin()?;
     let report = args.stats.begin()?;
     let signals = Signals::block()?;
-    let mut lines = Lines::new(args.count)?;
-    let mut upkeep = Upkeep::new(signals, None, report)?;
 
     // Any datagram that reaches our port is ours, whoever sent it: no root needed, no connection either.
     let socket = bind(options::listening_address(args.bind, args.port))?;
     socket.set_nonblocking(true).context(|| "cannot prepare the UDP socket".into())?;
     let local = socket.local_addr().context(|| "cannot ask for the socket's address".into())?;
+
+    let mut upkeep = Upkeep::begin(signals, None, report, args.privileges)?;
+    let mut lines = Lines::new(args.count)?;
     lines.line(&format!("Start UDP server on port {}", local.port()));
 
     let mut buffer = vec![0; LARGEST_PACKET];

@@ -71,19 +71,12 @@ fn run_server(args: &VpnArgs, options: &TunOptions) -> Result<()> {
     let signals = Signals::block()?;
     let mut net = args.server.listen()?.recorded(recording)?;
     let mtu = net.path().mtu();
-    let (tun, interface, _forwarding) = args.server.open_tun(options, mtu, &args.client.routes, &mut net)?;
+    let (tun, interface) = args.server.open_tun(options, mtu, &args.client.routes, &mut net)?;
     carry(args, tun, interface, net, signals, report)
 }
 
 /// Carries packets between the TUN device and the network, until the user ends it.
-fn carry(
-    args: &VpnArgs,
-    tun: Tun,
-    mut interface: Interface,
-    net: UdpLink,
-    signals: Signals,
-    report: Report,
-) -> Result<()> {
+fn carry(args: &VpnArgs, tun: Tun, interface: Interface, net: UdpLink, signals: Signals, report: Report) -> Result<()> {
     let tun = TunLink::new(tun, interface.addresses()).recorded(net.recording());
     // The same loop, whether the links carry packets one by one or many at a time.
     let (tun, mut net) = match args.offload.parts() {
@@ -92,10 +85,11 @@ fn carry(
     };
     // The outer headers need room, so a packet must be smaller than what the path to the other end takes.
     let mut tun = Fit::new(tun, net.path());
-    interface.watch_path(net.path(), args.tun.mtu.is_none());
+    let mtu = interface.follow_path(net.path(), args.tun.mtu.is_none())?;
+    // Whoever sends to us meets a process without rights: they stay with another one, which keeps the interface.
+    let mut upkeep = Upkeep::begin(signals, Some(interface), report, args.tun.privileges)?.following(mtu);
     let mut packets = net.batch();
     let mut lines = Lines::new(args.tun.count)?;
-    let mut upkeep = Upkeep::new(signals, Some(interface), report)?;
     while !lines.done() {
         // Sleep until one side has something; asking them in turns would burn a processor.
         let [from_tun, from_net] = select::readable([tun.as_fd(), net.as_fd()], upkeep.waiting())?;

@@ -12,6 +12,7 @@ mod log;
 mod mistakes;
 mod netns;
 mod one_way;
+mod privileges;
 mod survival;
 mod tun_ping;
 mod tun_read;

@@ -57,7 +57,7 @@ for_each_user! {
         let lab = Lab::up_at(user, 4);
         let (client, _server) = vpn(&lab, &[], &[]);
         arrives(&lab);
-        client.signal("STOP");
+        client.stop();
         let facts = names(&lab, &[], "tun-unread", "useru", "request");
         has(&facts, "nobody has read from tun0");
         has(&facts, "held by vpnlab vpn");
@@ -149,7 +149,7 @@ for_each_user! {
         let lab = Lab::up_at(user, 4);
         let (client, server) = vpn(&lab, &[], &[]);
         arrives(&lab);
-        server.signal("STOP");
+        server.stop();
         has(&names(&lab, &[], "datagram-unread", "server", "request"), "wait in the socket for port 9090, which vpnlab vpn");
         client.end_with("KILL");
         server.end_with("KILL");

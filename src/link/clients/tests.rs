@@ -13,13 +13,13 @@ fn at(host: u8, port: u16) -> SocketAddr {
     SocketAddr::from(([198, 51, 100, host], port))
 }
 
-fn addresses(of_tun: &[&str]) -> Rc<Addresses> {
+fn addresses(of_tun: &[&str]) -> Addresses {
     let of_tun: Vec<IpNet> = of_tun.iter().map(|text| text.parse().unwrap()).collect();
     let mut own: Vec<_> = of_tun.iter().map(IpNet::addr).collect();
     own.extend([ip("10.1.2.3"), ip("127.0.0.1"), ip("::1")]);
     let addresses = Addresses::default();
     addresses.learn(Known { name: "tun0".into(), of_tun, own });
-    Rc::new(addresses)
+    addresses
 }
 
 /// A server with 10.1.3.2/24, fd00:3::2/64 and a link-local address.
@@ -98,14 +98,14 @@ fn allow_source_widens_what_may_be_but_nothing_that_cannot() {
 
 #[test]
 fn without_addresses_nothing_is_taken_and_with_them_it_is() {
-    let (mut clients, known) = (Clients::new(Rules::default()), addresses(&[]));
+    let mut clients = Clients::new(Rules::default());
     assert_eq!(take(&mut clients, "10.1.3.1", at(1, 9)), Err(Refusal::Foreign));
-    clients.judge_by(Rc::clone(&known));
+    clients.judge_by(addresses(&[]));
     assert_eq!(take(&mut clients, "10.1.3.1", at(1, 9)), Err(Refusal::Foreign));
-    known.learn(addresses(&["10.1.3.2/24"]).now().clone());
+    clients.addresses.learn(addresses(&["10.1.3.2/24"]).now().clone());
     assert_eq!(take(&mut clients, "10.1.3.1", at(1, 9)), Ok(Change::New { first: true }));
     // The client's address becomes the server's.
-    known.learn(addresses(&["10.1.3.1/24"]).now().clone());
+    clients.addresses.learn(addresses(&["10.1.3.1/24"]).now().clone());
     assert_eq!(take(&mut clients, "10.1.3.1", at(1, 9)), Err(Refusal::Own));
     assert_eq!(clients.count().0, 0);
 }

@@ -48,7 +48,7 @@ fn server(rules: Rules) -> UdpLink {
     let addresses = Addresses::default();
     let (of_tun, own) = (vec!["192.0.2.100/24".parse().unwrap()], vec!["192.0.2.100".parse().unwrap()]);
     addresses.learn(Known { name: "tun0".into(), of_tun, own });
-    server.judge_by(Rc::new(addresses));
+    server.judge_by(addresses);
     server
 }
 
