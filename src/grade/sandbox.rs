@@ -11,7 +11,7 @@ use std::os::fd::OwnedFd;
 use std::os::unix::fs::PermissionsExt;
 use std::os::unix::process::ExitStatusExt;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, ExitStatus, Stdio};
+use std::process::{Child, Command, ExitStatus};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread;
@@ -39,8 +39,9 @@ const ADDRESSES: u64 = 4 << 30;
 const PROCESSES: usize = 64;
 const MOST_PROCESSES: u32 = 128;
 
-/// The size of a folder that a program may write to, in bytes; how much processor time a process has, in seconds.
+/// The size of a folder that a program may write to, in bytes, and of its /dev/shm; how much processor time a process has, in seconds.
 const DISK: u64 = 128 << 20;
+const SHARED: u64 = 16 << 20;
 const PROCESSOR: u32 = 60;
 
 /// What bounds a submission's use of the machine, for the report.
@@ -154,7 +155,9 @@ impl Sandbox {
             "bwrap",
         ]);
         command.args(self.arguments(host)).arg("--").args(words);
-        command.stdin(Stdio::null()).stdout(terminal.try_clone().context(failed)?).stderr(terminal);
+        // Nobody types anything; but a program that waits for Enter, or for its terminal among others, goes on waiting.
+        let [input, output] = [terminal.try_clone(), terminal.try_clone()];
+        command.stdin(input.context(failed)?).stdout(output.context(failed)?).stderr(terminal);
         // The child is in the network namespace of the thread that starts it.
         let child = namespace::inside(lab.network(host)?, || command.spawn().context(failed))?;
         drop(command);
@@ -203,6 +206,8 @@ impl Sandbox {
             "--remount-ro",
             "/dev",
         ]);
+        // POSIX semaphores and shared memory (shm_overview(7)): Python's multiprocessing wants them.
+        add(&["--size", &SHARED.to_string(), "--tmpfs", "/dev/shm"]);
         add(&["--size", &DISK.to_string(), "--tmpfs", "/tmp", "--bind", &self.work().display().to_string(), WORK]);
         add(&["--cap-drop", "ALL", "--cap-add", "CAP_NET_ADMIN", "--cap-add", "CAP_NET_RAW", "--clearenv"]);
         for (name, value) in [

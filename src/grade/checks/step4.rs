@@ -7,12 +7,12 @@ use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 
 use super::step1::seed;
-use super::step2::server_address;
+use super::step2::{listens, server_address};
 use super::step3::{PREPARED, both, target};
-use super::{Failure, Found, Judge, PATIENCE, SILENCE, device, last_line};
+use super::{Failure, Found, Judge, PATIENCE, device, last_line};
 use crate::error::Result;
 use crate::grade::model::{CauseSeen, Ladder, Ladders, Rung};
-use crate::grade::packets::{self, ECHO_REPLY, ECHO_REQUEST, HEADER, Header, ICMP};
+use crate::grade::packets::{self, ECHO_REPLY, ECHO_REQUEST, HEADER, Header, ICMP, UDP};
 use crate::grade::sandbox;
 use crate::grade::stage::Stage;
 use crate::grade::submission::Role;
@@ -32,12 +32,11 @@ const BUSY: f64 = 0.5;
 /// # Errors
 /// The grader's own.
 pub fn judge(judge: &mut Judge<'_>) -> Result<()> {
-    let has = |role| judge.submission().command(role).is_some();
+    let has = |role| judge.submission.command(role).is_some();
     if !has(Role::VpnClient) || !has(Role::VpnServer) {
         return Ok(());
     }
-    let (sandbox, submission) = (judge.sandbox, &judge.job.submission);
-    let mut stage = Stage::set(sandbox, submission, PREPARED)?;
+    let mut stage = judge.stage(PREPARED)?;
     let timeout = judge.start_timeout();
     let tunnel = stage.topology().tunnel.clone();
     let client = stage.host(&tunnel.client)?;
@@ -75,12 +74,7 @@ pub fn judge(judge: &mut Judge<'_>) -> Result<()> {
     let (mut server_at, mut client_at) = (0, 1);
     warnings(judge, &mut stage, &mut server_at)?;
     judge.check("step4.client-moves", &mut stage, |stage| {
-        stage.end(client_at);
-        let gone = stage.wait(PATIENCE, |stage| Ok(stage.tun(&tunnel.client)?.is_none()))?;
-        if !gone {
-            stage.done.push("the TUN device outlives its program".into());
-        }
-        client_at = stage.start(Role::VpnClient)?;
+        client_at = start_anew(stage, client_at, Role::VpnClient)?;
         let ready = [
             device::created(stage, timeout, client_at)?,
             device::is_up(stage, timeout, &tunnel.client, Some(tunnel.client_address))?,
@@ -355,20 +349,55 @@ fn warnings(judge: &mut Judge<'_>, stage: &mut Stage<'_>, server: &mut usize) ->
             format!("the programs compute {busy:.1} s in a second without traffic: they poll instead of waiting");
         judge.warn("busy-polling", text);
     }
-    let to = server_address(stage)?;
-    let host = stage.topology().tunnel.client.clone();
-    for junk in [&b"junk"[..], b"", &[0x45; 19]] {
-        stage.send_datagram(&host, 19_999, to, junk)?;
-    }
-    stage.pause(SILENCE)?;
-    if !stage.program(*server).runs() {
-        let said = last_line(&stage.program(*server).output()).to_string();
-        judge.warn("dies-of-junk", format!("the server's program ended when a datagram was no packet: {said}"));
+    if let Some(observed) = harmed_by_junk(stage, *server)? {
+        judge.warn("dies-of-junk", observed);
         // The rest of the step is about something else.
-        *server = stage.start(Role::VpnServer)?;
+        *server = start_anew(stage, *server, Role::VpnServer)?;
         device::created(stage, judge.start_timeout(), *server)?.ok();
+        listens(stage, *server, server_address(stage)?, judge.start_timeout())?.ok();
     }
     Ok(())
+}
+
+/// Sends the server datagrams that are no packets, and then one that is: what comes of it tells whether the program has
+/// outlived them, whenever it comes to read them.
+fn harmed_by_junk(stage: &mut Stage<'_>, server: usize) -> Result<Option<String>> {
+    const PORT: u16 = 19_999;
+    let tunnel = stage.topology().tunnel.clone();
+    let (place, destination) = target(stage)?;
+    let IpAddr::V4(source) = tunnel.client_address.addr() else { return Ok(None) };
+    let to = server_address(stage)?;
+    let header = Header { source, destination, protocol: UDP, ttl: 64, identification: seed() as u16 | 1 };
+    let content = packets::udp(40_000, 40_001, &packets::payload(64, seed()));
+    let packet = packets::ipv4(&header, &content);
+    let arrived = packets::ipv4(&Header { ttl: 63, ..header }, &content);
+    let near = stage.topology().hosts[place].interfaces[0].name.clone();
+    let since = stage.frames.len();
+    for datagram in [&b"junk"[..], b"", &[0x45; 19], &packet] {
+        stage.send_datagram(&tunnel.client, PORT, to, datagram)?;
+    }
+    let is_there = |stage: &Stage<'_>| stage.seen(since, place, &near, Direction::In).any(|seen| seen == arrived);
+    let outlived = |stage: &mut Stage<'_>| Ok(is_there(stage) || !stage.program(server).runs());
+    stage.wait_for_program(&tunnel.server, outlived)?;
+    let program = stage.program(server);
+    let said = last_line(&program.output()).to_string();
+    Ok(match (program.runs(), is_there(stage)) {
+        (false, _) => Some(format!("the server's program ended when a datagram was no packet: {said}")),
+        (true, false) => {
+            Some(format!("the server hands on nothing any more after a datagram that was no packet: {said}"))
+        }
+        (true, true) => None,
+    })
+}
+
+/// Ends a program and starts it again; the new one's device is not to be taken for the old one's.
+fn start_anew(stage: &mut Stage<'_>, place: usize, role: Role) -> Result<usize> {
+    let host = stage.program(place).host().to_string();
+    stage.end(place);
+    if !stage.wait(PATIENCE, |stage| Ok(stage.tun(&host)?.is_none()))? {
+        stage.done.push("the TUN device outlives its program".into());
+    }
+    stage.start(role)
 }
 
 /// Whether the program that holds the TUN device of a host ends when it is asked to.
