@@ -379,6 +379,17 @@ pub fn computed() -> f64 {
     ticks.sum::<u64>() as f64 / 100.0
 }
 
+/// How many seconds of processor time the programs that run have wanted: what they used, and what they waited for while
+/// others used it (/proc/PID/task/TID/schedstat, Documentation/scheduler/sched-stats.rst; where there is none, what they
+/// used).
+pub fn wanted() -> f64 {
+    let tasks = inhabitants().into_iter().flat_map(|pid| fs::read_dir(format!("/proc/{pid}/task"))).flatten().flatten();
+    let told = tasks.filter_map(|task| fs::read_to_string(task.path().join("schedstat")).ok());
+    let nanoseconds = |text: &String| text.split(' ').take(2).filter_map(|word| word.parse::<u64>().ok()).sum::<u64>();
+    let told: Vec<u64> = told.map(|text| nanoseconds(&text)).collect();
+    if told.is_empty() { computed() } else { told.iter().sum::<u64>() as f64 / 1e9 }
+}
+
 /// What tells a program that is busy with its start from one that waits: how much it has computed, its processes.
 pub fn doing() -> (u64, Vec<i32>) {
     let mut pids = inhabitants();

@@ -1,13 +1,13 @@
 //! Step 4: both directions. Each ping is followed through the whole lab, so that one that found another way fails.
 
 use std::net::{IpAddr, Ipv4Addr};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 
 use super::step1::seed;
-use super::step2::{listens, server_address};
+use super::step2::server_address;
 use super::step3::{PREPARED, both, target};
 use super::{Failure, Found, Judge, PATIENCE, device, last_line};
 use crate::error::Result;
@@ -70,11 +70,18 @@ pub fn judge(judge: &mut Judge<'_>) -> Result<()> {
         Ok(Ok(()))
     });
     judge.check("step4.many", &mut stage, |stage| many(stage, inside, address));
+    if let Some(text) = polls(&mut stage)? {
+        judge.warn("busy-polling", text);
+    }
     // Where the two programs are among those of the stage; a program that is started anew gets another place.
-    let (mut server_at, mut client_at) = (0, 1);
-    warnings(judge, &mut stage, &mut server_at)?;
+    let (server_at, mut client_at) = (0, 1);
     judge.check("step4.client-moves", &mut stage, |stage| {
-        client_at = start_anew(stage, client_at, Role::VpnClient)?;
+        stage.end(client_at);
+        // The new one's device is not to be taken for the old one's.
+        if !stage.wait(PATIENCE, |stage| Ok(stage.tun(&tunnel.client)?.is_none()))? {
+            stage.done.push("the TUN device outlives its program".into());
+        }
+        client_at = stage.start(Role::VpnClient)?;
         let ready = [
             device::created(stage, timeout, client_at)?,
             device::is_up(stage, timeout, &tunnel.client, Some(tunnel.client_address))?,
@@ -87,6 +94,12 @@ pub fn judge(judge: &mut Judge<'_>) -> Result<()> {
         super::step2::lead(stage)?;
         followed(stage, client, address, 84, None)
     });
+    // Last, and only to a server that has been judged: it may die of it.
+    if stage.program(server_at).runs()
+        && let Some(text) = harmed_by_junk(&mut stage, server_at)?
+    {
+        judge.warn("dies-of-junk", text);
+    }
     for place in [client_at, server_at] {
         if stage.program(place).runs() && !minds_sigterm(&mut stage, place)? {
             let host = stage.program(place).host().to_string();
@@ -339,24 +352,17 @@ fn only_in_the_tunnel(stage: &mut Stage<'_>, client: usize) -> Result<Found> {
     Ok(Ok(()))
 }
 
-/// What costs no points: busy polling, dying of junk, ignoring SIGTERM.
-fn warnings(judge: &mut Judge<'_>, stage: &mut Stage<'_>, server: &mut usize) -> Result<()> {
-    let before = sandbox::computed();
+/// Whether the programs compute, or would, though they have nothing to do.
+fn polls(stage: &mut Stage<'_>) -> Result<Option<String>> {
+    let (before, since) = (sandbox::wanted(), Instant::now());
     stage.pause(IDLE)?;
-    let busy = (sandbox::computed() - before) / IDLE.as_secs_f64();
-    if busy > BUSY {
-        let text =
-            format!("the programs compute {busy:.1} s in a second without traffic: they poll instead of waiting");
-        judge.warn("busy-polling", text);
-    }
-    if let Some(observed) = harmed_by_junk(stage, *server)? {
-        judge.warn("dies-of-junk", observed);
-        // The rest of the step is about something else.
-        *server = start_anew(stage, *server, Role::VpnServer)?;
-        device::created(stage, judge.start_timeout(), *server)?.ok();
-        listens(stage, *server, server_address(stage)?, judge.start_timeout())?.ok();
-    }
-    Ok(())
+    let busy = (sandbox::wanted() - before) / since.elapsed().as_secs_f64();
+    let text = || {
+        format!(
+            "the programs want {busy:.1} s of a processor in a second without traffic: they poll instead of waiting"
+        )
+    };
+    Ok((busy > BUSY).then(text))
 }
 
 /// Sends the server datagrams that are no packets, and then one that is: what comes of it tells whether the program has
@@ -388,16 +394,6 @@ fn harmed_by_junk(stage: &mut Stage<'_>, server: usize) -> Result<Option<String>
         }
         (true, true) => None,
     })
-}
-
-/// Ends a program and starts it again; the new one's device is not to be taken for the old one's.
-fn start_anew(stage: &mut Stage<'_>, place: usize, role: Role) -> Result<usize> {
-    let host = stage.program(place).host().to_string();
-    stage.end(place);
-    if !stage.wait(PATIENCE, |stage| Ok(stage.tun(&host)?.is_none()))? {
-        stage.done.push("the TUN device outlives its program".into());
-    }
-    stage.start(role)
 }
 
 /// Whether the program that holds the TUN device of a host ends when it is asked to.
