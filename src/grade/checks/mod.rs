@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use crate::error::{Error, Result};
 use crate::grade::evidence;
-use crate::grade::model::{CauseSeen, Check, Grade, Ladders, Status, StepGrade, Warning};
+use crate::grade::model::{CauseSeen, Check, Grade, Ladders, Status, StepGrade, Transcript, Warning};
 use crate::grade::sandbox::{self, Sandbox};
 use crate::grade::stage::Stage;
 use crate::grade::submission::{Role, Submission};
@@ -137,17 +137,17 @@ impl<'j> Judge<'j> {
                 check.expected = Some(failure.expected);
                 check.observed = Some(match stage.excess() {
                     Some(excess) => format!("the programs were ended: {excess}"),
-                    None => failure.observed,
+                    None => with_the_ended(failure.observed, stage),
                 });
                 check.cause = failure.cause;
                 check.hint = failure.hint;
                 check.ladders = failure.ladders;
-                check.transcripts = stage.transcripts();
+                check.transcripts = stage.transcripts().into_iter().map(shortened).collect();
             }
             Err(error) => {
                 check.status = Status::Error;
                 check.because = Some(error.to_string());
-                check.transcripts = stage.transcripts();
+                check.transcripts = stage.transcripts().into_iter().map(shortened).collect();
             }
         }
         if self.job.evidence {
@@ -310,7 +310,84 @@ fn prepare(judge: &mut Judge<'_>) -> Result<Option<String>> {
     })
 }
 
-/// The last line of what a program has printed that is not empty.
-pub fn last_line(output: &str) -> &str {
-    output.lines().rev().find(|line| !line.trim().is_empty()).unwrap_or("it printed nothing").trim()
+/// What a program printed as it stands in a grade: the begin and the end of what is long. Grades are in memory until all
+/// submissions are graded; `--evidence` has the whole.
+fn shortened(mut it: Transcript) -> Transcript {
+    const HALF: usize = 8 << 10;
+    if it.output.len() > 3 * HALF {
+        let end = it.output.floor_char_boundary(HALF);
+        let begin = it.output.ceil_char_boundary(it.output.len() - HALF);
+        let left_out = format!("\n[... {} bytes are left out here ...]\n", begin - end);
+        it.output.replace_range(end..begin, &left_out);
+        it.truncated = true;
+    }
+    it
+}
+
+/// What was seen; and which program has ended by itself, unless that has been said.
+fn with_the_ended(observed: String, stage: &mut Stage<'_>) -> String {
+    let ended = (0..stage.count()).find_map(|place| {
+        let program = stage.program(place);
+        let code = (!program.runs()).then(|| program.exit_code()).flatten()?;
+        Some(format!("the program on {} ended (exit code {code}): {}", program.host(), last_line(&program.output())))
+    });
+    match ended {
+        Some(ended) if !observed.contains("the program ended") => format!("{observed}; {ended}"),
+        _ => observed,
+    }
+}
+
+/// The last line of what a program has printed that is not empty; where it is Python's about an exception, with the
+/// place in the submission's files that it names last.
+pub fn last_line(output: &str) -> String {
+    let lines = || output.lines().rev().map(str::trim).filter(|line| !line.is_empty());
+    let last = lines().next().unwrap_or("it printed nothing");
+    let traceback = lines().take_while(|line| !line.starts_with("Traceback "));
+    // File "/submission/tun.py", line 7, in main
+    let place =
+        traceback.filter_map(|line| line.strip_prefix("File \"")?.split_once("\", line ")).find_map(|(file, rest)| {
+            let line = rest.split(',').next()?.parse::<u32>().ok()?;
+            let is_own = !file.starts_with(['/', '<']) || file.starts_with("/submission/");
+            is_own.then(|| format!(" ({}, line {line})", file.trim_start_matches("/submission/")))
+        });
+    let is_exception =
+        last.split([':', ' ']).next().is_some_and(|word| word.ends_with("Error") || word.ends_with("Exception"));
+    format!("{last}{}", place.filter(|_| is_exception).unwrap_or_default())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn of_a_long_transcript_the_begin_and_the_end_are_kept() {
+        let transcript = |output: String| Transcript {
+            host: "useru".into(),
+            command: "x".into(),
+            output,
+            truncated: false,
+            end: "gone".into(),
+        };
+        let short = transcript("é".repeat(10_000));
+        assert_eq!(shortened(short.clone()), short);
+        let long = shortened(transcript(format!("begin{}end", "é".repeat(100_000))));
+        assert!(long.truncated && long.output.len() < 17_000, "{}", long.output.len());
+        assert!(
+            long.output.starts_with("beginé")
+                && long.output.ends_with("éend")
+                && long.output.contains(" bytes are left out")
+        );
+    }
+
+    #[test]
+    fn the_last_line_of_an_exception_has_its_place() {
+        assert_eq!(last_line("one\ntwo \n\n"), "two");
+        assert_eq!(last_line(""), "it printed nothing");
+        let syntax = "  File \"/submission/tun.py\", line 7\n    while True\n    ^^^\nSyntaxError: expected ':'\n";
+        assert_eq!(last_line(syntax), "SyntaxError: expected ':' (tun.py, line 7)");
+        let within = "Traceback (most recent call last):\n  File \"/submission/tun.py\", line 7, in <module>\n    f()\n\
+            \x20 File \"/usr/lib/python3/x.py\", line 90, in f\n    raise\nOSError: [Errno 22] Invalid argument\n";
+        assert_eq!(last_line(within), "OSError: [Errno 22] Invalid argument (tun.py, line 7)");
+        assert_eq!(last_line("  File \"tun.py\", line 7\nready\n"), "ready");
+    }
 }

@@ -162,9 +162,14 @@ fn carried(stage: &mut Stage<'_>, packet: &[u8], what: &str) -> Result<Result<Da
         return Ok(Ok(datagram));
     }
     let came_out = stage.seen(since, client, &tun.name, Direction::Out).any(|seen| seen == packet);
-    let observed = match came_out {
-        true => format!("no datagram arrived at any host, though the packet came out of {}", tun.name),
-        false => format!("the packet did not come out of {}: the kernel does not lead it there", tun.name),
+    let left =
+        stage.frames[since..].iter().filter(|(host, frame)| *host == client && frame.direction == Direction::Out);
+    let mut left = left.filter_map(|(_, frame)| sighting::any_datagram(frame.packet()?));
+    let astray = left.find(|datagram| datagram.payload == packet);
+    let observed = match (came_out, astray) {
+        (true, Some(datagram)) => format!("one was sent to {}, and arrived at no host", datagram.to),
+        (true, None) => format!("no datagram arrived at any host, though the packet came out of {}", tun.name),
+        (false, _) => format!("the packet did not come out of {}: the kernel does not lead it there", tun.name),
     };
     Ok(Err(Box::new(Failure::new(format!("a datagram with {what} in it"), observed))))
 }
@@ -236,10 +241,13 @@ pub fn listens(stage: &mut Stage<'_>, place: usize, to: SocketAddrV4, timeout: D
     if listening(stage)? {
         return Ok(Ok(()));
     }
+    let sockets = evidence::look_at(&stage.lab, host)?.sockets;
+    let others: Vec<String> = sockets.iter().map(|socket| socket.local.to_string()).collect();
     let program = stage.program(place);
-    let observed = match there {
-        true => format!("the program ended: {}", last_line(&program.output())),
-        false => format!("none after {} s; the program runs", timeout.as_secs_f64()),
+    let observed = match (there, others.as_slice()) {
+        (true, _) => format!("the program ended: {}", last_line(&program.output())),
+        (false, []) => format!("none after {} s; the program runs", timeout.as_secs_f64()),
+        (false, others) => format!("none after {} s, but one for {}", timeout.as_secs_f64(), others.join(", ")),
     };
     Ok(Err(Box::new(Failure::new(format!("a UDP socket for {to}"), observed))))
 }

@@ -7,7 +7,7 @@ use super::step2::{lead, listens, server_address};
 use super::step4::followed;
 use super::{Failure, Found, Judge, device};
 use crate::error::Result;
-use crate::grade::packets::{self, ECHO_REQUEST, Header, ICMP, UDP};
+use crate::grade::packets::{self, ECHO_REQUEST, HEADER, Header, ICMP, UDP};
 use crate::grade::stage::Stage;
 use crate::grade::submission::Role;
 use crate::pcapng::Direction;
@@ -93,6 +93,9 @@ fn deliver(stage: &mut Stage<'_>, port: u16, length: usize, through: bool) -> Re
     let is_there = |stage: &Stage<'_>| stage.seen(since, target, near, Direction::In).any(|seen| seen == arrived);
     let came = stage.wait_for_program(&tunnel.server, |stage| Ok(is_there(stage)))?;
     let is_from = |seen: &&[u8]| seen.get(12..16) == Some(&source.octets()[..]);
+    // By its sender; or, where that has been changed, by its identification.
+    let is_like =
+        |seen: &[u8]| is_from(&seen) || (seen.get(4..6) == packet.get(4..6) && seen.get(16..20) == packet.get(16..20));
     let written = || stage.seen(since, server, &tun.name, Direction::In);
     let into = match (written().any(|seen| seen == packet), written().find(is_from)) {
         (true, _) => format!("it came into {} of {} as it is", tun.name, tunnel.server),
@@ -109,14 +112,27 @@ fn deliver(stage: &mut Stage<'_>, port: u16, length: usize, through: bool) -> Re
     let mut failure = match came {
         true => Failure::new(format!("the packet comes into {} of {} first", tun.name, tunnel.server), into),
         false => {
-            let other = stage.seen(since, target, near, Direction::In).find(is_from);
-            let observed = match other.and_then(|other| Difference::between(&arrived, other)) {
+            let other = stage.seen(since, target, near, Direction::In).find(|seen| is_like(seen));
+            // The checksum follows what else has been changed, and tells less.
+            let mut other = other.map(<[u8]>::to_vec);
+            if let Some(other) =
+                other.as_mut().filter(|other| other.len() >= HEADER && other[12..20] != arrived[12..20])
+            {
+                other[10..12].copy_from_slice(&arrived[10..12]);
+            }
+            let observed = match other.as_deref().and_then(|other| Difference::between(&arrived, other)) {
                 Some(difference) => format!("another one arrives: {difference}; {into}"),
                 None => format!("it does not; {into}"),
             };
             Failure::new(format!("the packet arrives at {} with a TTL of 63", userv.name), observed)
         }
     };
+    if !came && is_written && !stage.seen(since, target, near, Direction::In).any(|seen| is_like(seen)) {
+        failure.hint = Some(format!(
+            "the kernel of {} has the packet: sysctl net.ipv4.ip_forward there has to stay 1",
+            tunnel.server
+        ));
+    }
     if addresses.iter().any(|own| own.addr() == IpAddr::V4(source)) {
         failure.hint = Some(format!("{} bears the client's address {source}: give it another", tun.name));
     }

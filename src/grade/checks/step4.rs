@@ -184,7 +184,7 @@ pub fn followed(
         let ladders = Some(Ladders { seen: seen(stage, &traced), expected: way(stage, from, to) });
         return Ok(Err(Box::new(Failure { cause, hint, ladders, ..Failure::new(expected, observed) })));
     }
-    if let Some(detour) = detour(stage, &traced) {
+    if let Some(detour) = detour(stage, &traced, arrives_at.is_none()) {
         let ladders = Some(Ladders { seen: seen(stage, &traced), expected: way(stage, from, to) });
         let expected = format!("{expected}, and goes through the tunnel");
         return Ok(Err(Box::new(Failure { ladders, went_round: true, ..Failure::new(expected, detour) })));
@@ -192,24 +192,40 @@ pub fn followed(
     Ok(Ok(()))
 }
 
-/// Where an echo that arrived did not go through the tunnel: both ends must have sent or received it in a datagram, and
-/// written it to, or read it from, their TUN devices.
-fn detour(stage: &Stage<'_>, traced: &Traced) -> Option<String> {
+/// Where an echo that arrived did not go through the tunnel, nor its reply if it was `answered`: both ends must have sent or
+/// received it in a datagram, and written it to, or read it from, their TUN devices. And the first to reply must be the host
+/// that was asked.
+fn detour(stage: &Stage<'_>, traced: &Traced, answered: bool) -> Option<String> {
     let tunnel = &stage.topology().tunnel;
-    let request = || traced.steps.iter().filter(|step| step.leg == Leg::Request);
-    for end in [&tunnel.client, &tunnel.server] {
-        let here = || request().filter(|step| step.host == *end);
-        if !here().any(|step| step.in_datagram) {
-            return Some(format!("no datagram with the ping in it was seen at {end}"));
+    let legs = [(Leg::Request, "ping"), (Leg::Reply, "reply")];
+    let asked = traced.destination.as_deref();
+    for (leg, what) in legs.into_iter().filter(|(leg, _)| *leg == Leg::Request || answered) {
+        let of_leg = || traced.steps.iter().filter(|step| step.leg == leg);
+        if let (Leg::Reply, Some(asked)) = (leg, asked) {
+            // Whoever else answers, it is not the one that was asked.
+            if !traced
+                .steps
+                .iter()
+                .any(|step| step.leg == Leg::Request && step.host == asked && step.direction == Direction::In)
+            {
+                return Some(format!("it was answered, and never came to {asked}"));
+            }
+            let first = of_leg().min_by(|one, other| one.milliseconds.total_cmp(&other.milliseconds))?;
+            if first.host != asked {
+                return Some(format!("a reply was made at {}, before {asked} had sent one", first.host));
+            }
         }
-        if !here().any(|step| step.is_tun && !step.in_datagram) {
-            return Some(format!("it did not pass a TUN device of {end}"));
+        for end in [&tunnel.client, &tunnel.server] {
+            let here = || of_leg().filter(|step| step.host == *end);
+            if !here().any(|step| step.in_datagram) {
+                return Some(format!("no datagram with the {what} in it was seen at {end}"));
+            }
+            if !here().any(|step| step.is_tun && !step.in_datagram) {
+                return Some(format!("the {what} did not pass a TUN device of {end}"));
+            }
         }
     }
-    // Whoever else answers, it is not the one that was asked.
-    let asked = traced.destination.as_deref()?;
-    let arrived = request().any(|step| step.host == asked && step.direction == Direction::In);
-    (!arrived).then(|| format!("it was answered, and never came to {asked}"))
+    None
 }
 
 /// The way of an echo as it was seen.
@@ -293,6 +309,8 @@ fn many(stage: &mut Stage<'_>, source: Ipv4Addr, destination: Ipv4Addr) -> Resul
     let Some((tun, _)) = stage.tun(&host)? else {
         return Ok(Err(Box::new(Failure::new("the client's TUN device", "it is gone"))));
     };
+    let (place, _) = target(stage)?;
+    let near = stage.topology().hosts[place].interfaces[0].name.clone();
     let since = stage.frames.len();
     let identifier = seed() as u16;
     stage.done.push(format!("sent {MANY} pings to {destination}"));
@@ -321,7 +339,15 @@ fn many(stage: &mut Stage<'_>, source: Ipv4Addr, destination: Ipv4Addr) -> Resul
     if stage.wait(2 * PATIENCE, |stage| Ok(answered(stage) == usize::from(MANY)))? {
         return Ok(Ok(()));
     }
-    let observed = format!("{} were", answered(stage));
+    let mut arrived: Vec<u16> = Vec::new();
+    for packet in stage.seen(since, place, &near, Direction::In) {
+        let word = |at: usize| packet.get(at..at + 2).map(|bytes| u16::from_be_bytes([bytes[0], bytes[1]]));
+        let is_request = packet.get(9) == Some(&ICMP) && packet.get(HEADER) == Some(&ECHO_REQUEST);
+        arrived.extend(word(HEADER + 6).filter(|_| is_request && word(HEADER + 4) == Some(identifier)));
+    }
+    arrived.sort_unstable();
+    arrived.dedup();
+    let observed = format!("{} were; {} came to {destination}", answered(stage), arrived.len());
     Ok(Err(Box::new(Failure::new(format!("{MANY} pings are answered"), observed))))
 }
 
@@ -376,13 +402,13 @@ fn harmed_by_junk(stage: &mut Stage<'_>, server: usize) -> Result<Option<String>
     let header = Header { source, destination, protocol: UDP, ttl: 64, identification: seed() as u16 | 1 };
     let content = packets::udp(40_000, 40_001, &packets::payload(64, seed()));
     let packet = packets::ipv4(&header, &content);
-    let arrived = packets::ipv4(&Header { ttl: 63, ..header }, &content);
     let near = stage.topology().hosts[place].interfaces[0].name.clone();
     let since = stage.frames.len();
     for datagram in [&b"junk"[..], b"", &[0x45; 19], &packet] {
         stage.send_datagram(&tunnel.client, PORT, to, datagram)?;
     }
-    let is_there = |stage: &Stage<'_>| stage.seen(since, place, &near, Direction::In).any(|seen| seen == arrived);
+    let is_there =
+        |stage: &Stage<'_>| stage.seen(since, place, &near, Direction::In).any(|seen| seen.ends_with(&content[8..]));
     let outlived = |stage: &mut Stage<'_>| Ok(is_there(stage) || !stage.program(server).runs());
     stage.wait_for_program(&tunnel.server, outlived)?;
     let program = stage.program(server);
