@@ -72,6 +72,9 @@ impl Role {
     }
 }
 
+/// Those that the handout has a file for.
+const HANDOUTS: [Role; 5] = [Role::Tun, Role::TunPing, Role::UdpServer, Role::Client, Role::Server];
+
 /// A file or a directory of a submission.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Entry {
@@ -227,7 +230,7 @@ fn directories(folder: &Path) -> Vec<PathBuf> {
 
 /// Those of the files by which programs are known that are in a folder.
 fn known_files(folder: &Path) -> impl Iterator<Item = &'static str> {
-    let names = Role::ALL.iter().map(|role| role.file()).chain([MANIFEST]);
+    let names = HANDOUTS.map(Role::file).into_iter().chain([MANIFEST]);
     let folder = folder.to_path_buf();
     names.filter(move |file| folder.join(file).symlink_metadata().is_ok_and(|metadata| metadata.is_file()))
 }
@@ -270,8 +273,7 @@ fn inside(folder: &Path) -> Result<PathBuf> {
 }
 
 fn no_program(folder: &Path) -> Error {
-    let mut files: Vec<_> = Role::ALL.iter().map(|role| role.file()).collect();
-    files.dedup();
+    let files = HANDOUTS.map(Role::file);
     Error::failed(format!("there is no program in {}", name(folder)))
         .hint(format!("it should hold {}, or a {MANIFEST}", files.join(", ")))
 }
@@ -317,10 +319,9 @@ fn read_file(folder: &Path, path: PathBuf, room: &mut u64) -> Result<Entry> {
 
 /// The handout's files among these, each run by Python.
 fn handouts(entries: &[Entry], python: &str) -> BTreeMap<Role, Vec<String>> {
-    let roles = [Role::Tun, Role::TunPing, Role::UdpServer, Role::Client, Role::Server];
     let is_there = |role: &Role| entries.iter().any(|it| it.path == Path::new(role.file()) && it.bytes.is_some());
     let command = |role: Role| (role, vec![python.to_string(), role.file().to_string()]);
-    roles.into_iter().filter(is_there).map(command).collect()
+    HANDOUTS.into_iter().filter(is_there).map(command).collect()
 }
 
 type Commands = (Option<Vec<String>>, BTreeMap<Role, Vec<String>>);

@@ -314,11 +314,11 @@ fn prepare(judge: &mut Judge<'_>) -> Result<Option<String>> {
 /// submissions are graded; `--evidence` has the whole.
 fn shortened(mut it: Transcript) -> Transcript {
     const HALF: usize = 8 << 10;
-    if it.output.len() > 3 * HALF {
-        let end = it.output.floor_char_boundary(HALF);
-        let begin = it.output.ceil_char_boundary(it.output.len() - HALF);
-        let left_out = format!("\n[... {} bytes are left out here ...]\n", begin - end);
-        it.output.replace_range(end..begin, &left_out);
+    let characters: Vec<char> = it.output.chars().collect();
+    if let Some(left_out) = characters.len().checked_sub(3 * HALF) {
+        let begin: String = characters[..HALF].iter().collect();
+        let end: String = characters[characters.len() - HALF..].iter().collect();
+        it.output = format!("{begin}\n[... {} characters are left out here ...]\n{end}", left_out + HALF);
         it.truncated = true;
     }
     it
@@ -340,8 +340,10 @@ fn with_the_ended(observed: String, stage: &mut Stage<'_>) -> String {
 /// The last line of what a program has printed that is not empty; where it is Python's about an exception, with the
 /// place in the submission's files that it names last.
 pub fn last_line(output: &str) -> String {
+    const LONGEST: usize = 300;
     let lines = || output.lines().rev().map(str::trim).filter(|line| !line.is_empty());
     let last = lines().next().unwrap_or("it printed nothing");
+    let last: String = last.chars().take(LONGEST).collect();
     let traceback = lines().take_while(|line| !line.starts_with("Traceback "));
     // File "/submission/tun.py", line 7, in main
     let place =
@@ -371,11 +373,11 @@ mod tests {
         let short = transcript("é".repeat(10_000));
         assert_eq!(shortened(short.clone()), short);
         let long = shortened(transcript(format!("begin{}end", "é".repeat(100_000))));
-        assert!(long.truncated && long.output.len() < 17_000, "{}", long.output.len());
+        assert!(long.truncated && long.output.chars().count() < 17_000, "{}", long.output.len());
         assert!(
             long.output.starts_with("beginé")
                 && long.output.ends_with("éend")
-                && long.output.contains(" bytes are left out")
+                && long.output.contains(" 83624 characters are left out")
         );
     }
 
@@ -383,6 +385,7 @@ mod tests {
     fn the_last_line_of_an_exception_has_its_place() {
         assert_eq!(last_line("one\ntwo \n\n"), "two");
         assert_eq!(last_line(""), "it printed nothing");
+        assert_eq!(last_line(&"é".repeat(1000)).chars().count(), 300);
         let syntax = "  File \"/submission/tun.py\", line 7\n    while True\n    ^^^\nSyntaxError: expected ':'\n";
         assert_eq!(last_line(syntax), "SyntaxError: expected ':' (tun.py, line 7)");
         let within = "Traceback (most recent call last):\n  File \"/submission/tun.py\", line 7, in <module>\n    f()\n\

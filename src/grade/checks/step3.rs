@@ -127,7 +127,7 @@ fn deliver(stage: &mut Stage<'_>, port: u16, length: usize, through: bool) -> Re
             Failure::new(format!("the packet arrives at {} with a TTL of 63", userv.name), observed)
         }
     };
-    if !came && is_written && !stage.seen(since, target, near, Direction::In).any(|seen| is_like(seen)) {
+    if !came && is_written && !stage.seen(since, target, near, Direction::In).any(is_like) {
         failure.hint = Some(format!(
             "the kernel of {} has the packet: sysctl net.ipv4.ip_forward there has to stay 1",
             tunnel.server
