@@ -228,10 +228,14 @@ impl Reports {
 
 impl Files<'_> {
     fn write(mut self, grades: &[Grade]) -> Result<()> {
+        // One that cannot be written does not keep the others from it.
+        let mut done = grades.first().map_or(Ok(()), |grade| self.gradescope(grade));
         for (path, file, write) in &mut self.all {
-            file.write_all(write(grades).as_bytes()).context(|| format!("cannot write {}", path.display()))?;
+            let written =
+                file.write_all(write(grades).as_bytes()).context(|| format!("cannot write {}", path.display()));
+            done = done.and(written);
         }
-        grades.first().map_or(Ok(()), |grade| self.gradescope(grade))
+        done
     }
 
     fn gradescope(&self, grade: &Grade) -> Result<()> {
@@ -252,7 +256,7 @@ fn grade_all(
     let folders: Vec<_> = folders.into_iter().map(Mutex::new).collect();
     let processors = thread::available_parallelism().map_or(1, usize::from);
     let jobs = args.jobs.map_or(processors, usize::from).min(submissions.len());
-    let shown = python_prefixes(&args.python);
+    let shown = python_prefixes(&python(&args.python));
     let progress = Progress::new(args, submissions.len());
     let next = AtomicUsize::new(0);
     let done: Mutex<Vec<Option<Result<Grade>>>> = Mutex::new(submissions.iter().map(|_| None).collect());
@@ -299,7 +303,7 @@ fn grade_one(
         start_timeout: args.start_timeout,
         shown: shown.to_vec(),
         evidence: evidence.is_some(),
-        python: args.python.clone(),
+        python: python(&args.python),
     };
     let program = std::env::current_exe().context(failed)?;
     let mut worker = Command::new(program);
@@ -335,6 +339,13 @@ impl GradeArgs {
     fn steps(&self) -> Vec<u8> {
         (1..=4).filter(|step| self.steps.is_empty() || self.steps.contains(step)).collect()
     }
+}
+
+/// A Python that was named by its path, by its whole path: programs start in another folder. A link stays, since the Python of
+/// a virtual environment is one, and knows itself by its name.
+fn python(named: &str) -> String {
+    let full = std::path::absolute(named).ok().filter(|_| named.contains('/'));
+    full.map_or_else(|| named.into(), |path| path.display().to_string())
 }
 
 /// Where a Python that was chosen lives, if not in /usr: the sandbox has to show that.

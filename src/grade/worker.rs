@@ -24,6 +24,7 @@ use crate::grade::submission::{self, Submission};
 use crate::lab::host::mount_point;
 use crate::lab::namespace::forbidden;
 use crate::sys;
+use crate::tun::Tun;
 
 /// Who a submission is outside of its sandbox, where root grades: a user that owns nothing.
 const NOBODY: u32 = 65534;
@@ -167,6 +168,8 @@ fn furnish(job: &Job, submission: &mut Submission, own: fs::File) -> Result<Sand
     let failed = || "cannot furnish the sandbox".to_string();
     mount(nothing, "/", nothing, MsFlags::MS_REC | MsFlags::MS_PRIVATE, nothing).context(failed)?;
     mount(Some("proc"), "/proc", Some("proc"), MsFlags::empty(), nothing).context(failed)?;
+    // Where this user can make none, no program of a student's can, and that is not the student's fault.
+    drop(Tun::open("vpnlab%d")?);
     let directory = mount_point();
     mount(Some("vpnlab"), &directory, Some("tmpfs"), MsFlags::MS_NOSUID | MsFlags::MS_NODEV, Some(ROOM))
         .context(failed)?;
