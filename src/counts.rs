@@ -1,13 +1,21 @@
 //! What a step has done: packets and bytes in and out, and what was dropped and why.
 //!
 //! Each end of a tunnel keeps its own counts. A cause of drops is said the first time it happens and only counted from
-//! then on, so that a network in trouble does not flood the log. The last line of a step is [`summary`].
+//! then on, so that a network in trouble does not flood the log. The last line of a step is [`summary`]; a [`Report`]
+//! tells the counts on SIGUSR1 and at the end, in the log and as a file for programs.
 
+use std::borrow::Cow;
 use std::fmt;
+use std::fs::File;
+use std::io::{self, Seek, Write};
 use std::mem::discriminant;
+use std::path::{Path, PathBuf};
 
-use log::warn;
+use log::{info, warn};
 use nix::errno::Errno;
+use serde_json::{Map, Value, json};
+
+use crate::error::{Error, Result};
 
 use crate::packet::{Dropped, NoReply};
 
@@ -93,6 +101,25 @@ impl fmt::Display for Cause {
 }
 
 impl Cause {
+    /// What the file of `--stats-json` calls it; a name once given stays.
+    fn key(self) -> Cow<'static, str> {
+        match self {
+            Self::System(error) => format!("system-{error:?}").into(),
+            Self::NotIp => "not-ip".into(),
+            Self::NoPeer => "no-client".into(),
+            Self::Stranger => "not-from-server".into(),
+            Self::OwnSource => "own-source".into(),
+            Self::Loop => "loop".into(),
+            Self::Uncut => "uncut".into(),
+            Self::NoReply(_) => "no-reply".into(),
+            Self::OwnDestination => "own-destination".into(),
+            Self::Fragment(_) => "fragment".into(),
+            Self::TooBig => "too-big".into(),
+            Self::Unfragmentable => "unfragmentable".into(),
+            Self::NotRewritable => "not-rewritable".into(),
+        }
+    }
+
     /// Whether both are counted together: what matters of a packet's reason is its kind, not the addresses in it. So
     /// there are only so many causes, whatever arrives.
     fn is(&self, other: &Self) -> bool {
@@ -142,6 +169,71 @@ pub struct Counts {
     pub drops: Drops,
 }
 
+/// What the end of a tunnel at the socket is called.
+pub const UDP: &str = "UDP";
+
+/// Where the counts of a step are told.
+#[derive(Debug, Default)]
+pub struct Report {
+    file: Option<(PathBuf, File)>,
+}
+
+impl Report {
+    /// A report to the log, and to this file, which is opened now and written anew each time.
+    ///
+    /// # Errors
+    /// The file cannot be written.
+    pub fn to(file: Option<&Path>) -> Result<Self> {
+        let open = |path: &Path| match File::create(path) {
+            Ok(file) => Ok((path.to_path_buf(), file)),
+            Err(error) => Err(Error::usage(format!("cannot write {}", path.display())).because(error)),
+        };
+        Ok(Self { file: file.map(open).transpose()? })
+    }
+
+    /// Tells the counts of these ends. A file that cannot be written is a warning.
+    pub fn tell(&mut self, ends: &[(&str, &Counts)]) {
+        info!("{}", summary(ends));
+        if let Some((path, file)) = &mut self.file
+            && let Err(error) = overwrite(file, &format!("{:#}\n", as_json(ends)))
+        {
+            warn!("cannot write {}: {error}", path.display());
+        }
+    }
+}
+
+/// Makes this text all that the file holds. The file was opened at the start, when there were rights to do so; what is no
+/// file, as a pipe, gets the text appended.
+fn overwrite(file: &mut File, text: &str) -> io::Result<()> {
+    if !file.metadata()?.is_file() {
+        return file.write_all(text.as_bytes());
+    }
+    file.rewind()?;
+    file.write_all(text.as_bytes())?;
+    file.set_len(text.len() as u64)
+}
+
+/// The counts for programs: an object for each end, `tun` and `udp`; docs/many-clients.md lists the keys.
+fn as_json(ends: &[(&str, &Counts)]) -> Value {
+    let tally = |tally: Tally| json!({ "packets": tally.packets, "bytes": tally.bytes });
+    let end = |(name, counts): &(&str, &Counts)| {
+        let mut dropped = Map::new();
+        for (cause, packets) in &counts.drops.0 {
+            let sum = dropped.entry(cause.key()).or_insert_with(|| json!(0));
+            *sum = json!(sum.as_u64().unwrap_or(0) + packets);
+        }
+        let key = if *name == UDP { "udp" } else { "tun" };
+        let told = json!({
+            "name": name,
+            "received": tally(counts.received),
+            "sent": tally(counts.sent),
+            "dropped": dropped,
+        });
+        (key.to_string(), told)
+    };
+    Value::Object(ends.iter().map(end).collect())
+}
+
 /// One line: `tun0: 3 packets (252 bytes) in, ... out; dropped 2: 1 no IP packet, 1 connection refused`.
 pub fn summary(ends: &[(&str, &Counts)]) -> String {
     let traffic: Vec<_> = ends.iter().map(|(name, c)| format!("{name}: {} in, {} out", c.received, c.sent)).collect();
@@ -170,6 +262,33 @@ mod tests {
              dropped 3: 2 no IP packet, 1 connection refused"
         );
         assert!(summary(&[("tun0", &tun)]).ends_with("; dropped 0"));
+    }
+
+    #[test]
+    fn the_file_has_the_last_counts_alone() {
+        let directory = std::env::temp_dir().join(format!("vpnlab-counts-{}", std::process::id()));
+        std::fs::create_dir_all(&directory).unwrap();
+        let path = directory.join("stats.json");
+        let (mut tun, mut udp) = (Counts::default(), Counts::default());
+        tun.received.add(84);
+        udp.drops.note(Cause::NoReply(NoReply::NotEchoRequest));
+        udp.drops.note(Cause::NoReply(NoReply::Source([224, 0, 0, 1].into())));
+        udp.drops.note(Cause::System(Errno::ECONNREFUSED));
+        let mut report = Report::to(Some(&path)).unwrap();
+        tun.sent.add(1_000_000);
+        report.tell(&[("tun0", &tun), (UDP, &udp)]);
+        tun.sent = Tally::default();
+        report.tell(&[("tun0", &tun), (UDP, &udp)]);
+        let told: Value = serde_json::from_str(&std::fs::read_to_string(&path).unwrap()).unwrap();
+        let none = json!({ "packets": 0, "bytes": 0 });
+        let expected = json!({
+            "tun": { "name": "tun0", "received": { "packets": 1, "bytes": 84 }, "sent": none, "dropped": {} },
+            "udp": { "name": "UDP", "received": none, "sent": none,
+                     "dropped": { "no-reply": 2, "system-ECONNREFUSED": 1 } },
+        });
+        assert_eq!(told, expected);
+        std::fs::remove_dir_all(&directory).unwrap();
+        assert!(Report::to(Some(&path)).unwrap_err().to_string().starts_with("cannot write "));
     }
 
     #[test]

@@ -47,6 +47,11 @@ impl Forwarding {
         }
         Ok(forwarding)
     }
+
+    /// Leaves it to another process, which was forked from this one, to put it back.
+    pub fn leave(mut self) {
+        self.changed.clear();
+    }
 }
 
 impl Drop for Forwarding {

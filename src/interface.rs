@@ -2,12 +2,12 @@
 //!
 //! Configured once, and watched from then on. Setting a TUN device down costs it its IPv6 addresses and every route
 //! through it; when it comes up again, what this program had configured is put back. Nothing needs to be undone at
-//! the end: addresses and routes go with the device. Where the user leaves the MTU to us, it follows the path to the
-//! tunnel's other end. Nothing here reads or writes a packet.
+//! the end: addresses and routes go with the device; only `ip_forward`, where it was switched on, is put back. It takes rights
+//! to keep an interface, so this is the work of [`crate::keeper`]. Nothing here reads or writes a packet.
 
 use std::io;
 use std::net::IpAddr;
-use std::os::fd::AsFd;
+use std::os::fd::{AsFd, BorrowedFd};
 use std::rc::Rc;
 
 use ipnet::IpNet;
@@ -15,13 +15,13 @@ use log::{Level, info, warn};
 use netlink_sys::protocols::NETLINK_ROUTE;
 use netlink_sys::{Socket, SocketAddr};
 use nix::libc;
-use nix::net::if_::if_indextoname;
 
 use crate::error::{Context, Error, Result};
+use crate::forwarding::Forwarding;
 use crate::memory;
+use crate::mtu::FollowsPath;
 use crate::net::{Net, Route};
-use crate::packet::{SMALLEST_MTU_V4, SMALLEST_MTU_V6};
-use crate::path::{ETHERNET_MTU, Path};
+use crate::path::Path;
 use crate::sys;
 
 /// What an interface is to be given.
@@ -52,8 +52,9 @@ pub struct Interface {
     index: u32,
     up: bool,
     settings: Option<Settings>,
-    /// The path to the tunnel's other end, and whether the MTU follows it.
-    path: Option<(Rc<Path>, bool)>,
+    /// Whether the kernel has refused an MTU.
+    mtu_is_fixed: bool,
+    forwarding: Option<Forwarding>,
     net: Net,
     changes: Socket,
 }
@@ -67,7 +68,16 @@ impl Interface {
         memory::release();
         let net = Net::open(Level::Info)?;
         let index = net.index(name)?;
-        let mut interface = Self { name: name.into(), index, up: false, settings, path: None, net, changes: watch()? };
+        let mut interface = Self {
+            name: name.into(),
+            index,
+            up: false,
+            settings,
+            mtu_is_fixed: false,
+            forwarding: None,
+            net,
+            changes: watch()?,
+        };
         if let Some(settings) = &interface.settings {
             interface.apply(settings)?;
         }
@@ -87,14 +97,32 @@ impl Interface {
         Ok(self.net.route_to(destination)?.is_some_and(|hop| hop.link == Some(self.index)))
     }
 
-    /// Watches the path to the tunnel's other end from now on; see [`Interface::adjust`]. The interface's MTU follows it
-    /// where `mtu_follows`, unless the interface was left as it was.
-    pub fn watch_path(&mut self, path: Rc<Path>, mtu_follows: bool) {
-        let mtu_follows = mtu_follows && self.settings.is_some();
-        if mtu_follows && path.outer() != ETHERNET_MTU {
-            info!("{path}, and the MTU of {} follows", self.name);
+    /// Has forwarding stay as it is while the interface is kept, and put back then.
+    pub fn with(mut self, forwarding: Forwarding) -> Self {
+        self.forwarding = Some(forwarding);
+        self
+    }
+
+    /// The MTU as it is to follow this path to the tunnel's other end; only watched, and not followed, unless `follows`,
+    /// and where the interface was left as it was.
+    ///
+    /// # Errors
+    /// The kernel refuses a netlink socket.
+    pub fn follow_path(&self, path: Rc<Path>, follows: bool) -> Result<FollowsPath> {
+        let mtu = self.settings.as_ref().filter(|_| follows).map(|settings| settings.mtu);
+        FollowsPath::new(path, self.index, &self.name, mtu)
+    }
+
+    /// What is open here, for a process that closes everything else.
+    pub fn descriptors(&self) -> [BorrowedFd<'_>; 2] {
+        [self.net.as_fd(), self.changes.as_fd()]
+    }
+
+    /// Leaves it to another process, which was forked from this one, to keep the interface.
+    pub fn leave(mut self) {
+        if let Some(forwarding) = self.forwarding.take() {
+            forwarding.leave();
         }
-        self.path = Some((path, mtu_follows));
     }
 
     /// Has changes announced by SIGIO from now on, and follows those so far.
@@ -106,13 +134,18 @@ impl Interface {
         self.restore()
     }
 
-    /// Has the path looked at anew, and sets the MTU to what it has room for now.
-    pub fn adjust(&mut self) {
-        let Some((path, mtu_follows)) = self.path.clone() else { return };
-        path.doubt();
-        if mtu_follows && let Err(error) = self.set_mtu_for(&path) {
-            warn!("The MTU of {} stays as it is: {error}", self.name);
-            self.path = Some((path, false));
+    /// Gives the interface another MTU in bytes, unless it was left as it was. A refusal is said, and is the last word.
+    pub fn set_mtu(&mut self, mtu: u32) {
+        let Some(settings) = self.settings.as_mut().filter(|settings| settings.mtu != mtu) else { return };
+        if self.mtu_is_fixed {
+            return;
+        }
+        match self.net.set_mtu(&self.name, mtu) {
+            Ok(()) => settings.mtu = mtu,
+            Err(error) => {
+                warn!("The MTU of {} stays as it is: {error}", self.name);
+                self.mtu_is_fixed = true;
+            }
         }
     }
 
@@ -151,28 +184,6 @@ impl Interface {
         Ok(())
     }
 
-    /// Gives the interface the MTU that the path has room for, if it has another. With IPv6 addresses it keeps the 1280
-    /// bytes that IPv6 needs: with less the kernel would take them and their routes away.
-    fn set_mtu_for(&mut self, path: &Path) -> Result<()> {
-        let Some(before) = self.settings.as_ref().map(|settings| settings.mtu) else { return Ok(()) };
-        let mut mtu = path.mtu().max(SMALLEST_MTU_V4 as u32);
-        if mtu == before {
-            return Ok(());
-        }
-        if mtu < SMALLEST_MTU_V6 as u32 && self.net.addresses(&self.name)?.iter().any(is_given_v6) {
-            mtu = SMALLEST_MTU_V6 as u32;
-        }
-        // A path through the tunnel itself leads nowhere, and would shrink the MTU with every look.
-        let leads_into_itself = path.peer().map_or(Ok(false), |peer| self.carries(peer))?;
-        if mtu == before || leads_into_itself {
-            return Ok(());
-        }
-        info!("{path}");
-        self.net.set_mtu(&self.name, mtu)?;
-        self.settings.iter_mut().for_each(|settings| settings.mtu = mtu);
-        Ok(())
-    }
-
     fn add_route(&self, network: IpNet) -> Result<()> {
         let route = Route { to: network, via: None, dev: Some(self.name.clone()) };
         self.net.add_route(&route).map_err(|error| match error.raw_os_error() {
@@ -205,8 +216,7 @@ impl Interface {
 
     /// The user may rename the interface; its index stays.
     fn learn_name(&mut self) {
-        if let Ok(name) = if_indextoname(self.index)
-            && let Ok(name) = name.into_string()
+        if let Ok(name) = sys::interface_name(self.net.as_fd(), self.index)
             && name != self.name
         {
             info!("{} is called {name} now", self.name);
@@ -284,11 +294,6 @@ fn receive(changes: &Socket) -> io::Result<Change> {
             return Ok(change);
         }
     }
-}
-
-/// Whether somebody gave the interface this address, and it is one of IPv6: the kernel makes link-local ones by itself.
-fn is_given_v6(address: &IpNet) -> bool {
-    matches!(address.addr(), IpAddr::V6(address) if !address.is_unicast_link_local())
 }
 
 fn explain_address(error: Error, address: IpNet) -> Error {

@@ -9,7 +9,8 @@
 //! | the handout | [`steps`] | a file per step; steps never import each other |
 //! | the testbed | [`lab`], [`demo`] | hosts as namespaces; the handout as a story |
 //! | a step's surroundings | [`lines`], [`counts`], [`logging`], [`recording`], [`upkeep`], [`signals`], [`clock`], [`memory`] | what is printed, counted, logged; what is done beside packets; a small resident size |
-//! | the network | [`tun`], [`interface`], [`link`], [`path`], [`select`], [`net`], [`forwarding`] | the TUN device, batches of packets, the MTU, waiting, addresses and routes |
+//! | rights | [`privileges`], [`keeper`] | what is given up before the first packet; the process that keeps the interface |
+//! | the network | [`tun`], [`interface`], [`link`], [`path`], [`select`], [`mtu`], [`net`], [`forwarding`] | the TUN device, batches of packets, the MTU, waiting, addresses and routes |
 //! | the fast path | [`fast`] | behind [`link`]: many packets at a time |
 //! | packets | [`packet`] | pure: validate, describe, answer, refuse, rewrite, cut, reassemble |
 //! | data | [`topology`], [`error`], [`output`], [`pcapng`] | the lab's network; the one error type; printing; files for Wireshark |
@@ -33,16 +34,19 @@ pub mod fast;
 pub mod forwarding;
 pub mod grade;
 pub mod interface;
+pub mod keeper;
 pub mod lab;
 pub mod lines;
 pub mod link;
 pub mod logging;
 pub mod memory;
+pub mod mtu;
 pub mod net;
 pub mod output;
 pub mod packet;
 pub mod path;
 pub mod pcapng;
+pub mod privileges;
 pub mod recording;
 pub mod select;
 pub mod signals;

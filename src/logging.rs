@@ -6,6 +6,7 @@
 use std::fs::{File, OpenOptions};
 use std::io::{self, IsTerminal, LineWriter, Write};
 use std::path::PathBuf;
+use std::sync::OnceLock;
 
 use clap::{ArgAction, Args};
 use log::LevelFilter;
@@ -46,23 +47,28 @@ pub fn start(args: &LogArgs) -> Result<()> {
         let file = OpenOptions::new().append(true).create(true).open(path);
         let file =
             file.map_err(|error| Error::usage(format!("cannot open log file {}", path.display())).because(error))?;
-        loggers.push(WriteLogger::new(
-            level.max(LevelFilter::Info),
-            file_format(),
-            LineWriter::new(LogFile::new(file)),
-        ));
+        let file = LineWriter::new(LogFile::new(FILE.get_or_init(|| file)));
+        loggers.push(WriteLogger::new(level.max(LevelFilter::Info), file_format(), file));
     }
     CombinedLogger::init(loggers).context(|| "cannot start the log".into())
 }
 
+/// The log file, where there is one.
+static FILE: OnceLock<File> = OnceLock::new();
+
+/// The log file, for a process that closes everything else.
+pub fn file() -> Option<&'static File> {
+    FILE.get()
+}
+
 /// A file that says on stderr when it cannot be written, once. The log itself is locked while it writes.
 struct LogFile {
-    file: File,
+    file: &'static File,
     told: bool,
 }
 
 impl LogFile {
-    fn new(file: File) -> Self {
+    fn new(file: &'static File) -> Self {
         Self { file, told: false }
     }
 }

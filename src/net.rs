@@ -5,7 +5,7 @@
 
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
-use std::os::fd::AsFd;
+use std::os::fd::{AsFd, BorrowedFd};
 
 use ipnet::IpNet;
 use log::{Level, log};
@@ -115,6 +115,12 @@ pub struct Entry {
     pub prefix_len: u8,
 }
 
+impl AsFd for Net {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.socket.as_fd()
+    }
+}
+
 impl Net {
     /// Opens a netlink socket in the calling thread's network namespace; changes are logged at `said`.
     ///
@@ -204,8 +210,12 @@ impl Net {
     /// # Errors
     /// There is no interface of this name.
     pub fn addresses(&self, link: &str) -> Result<Vec<IpNet>> {
-        let index = self.index(link)?;
-        let all = self.all_addresses().context(|| format!("cannot list the addresses of {link}"))?;
+        self.addresses_of(self.index(link)?)
+    }
+
+    /// The addresses of the interface of this number, in the kernel's order; none, if there is no such interface.
+    pub fn addresses_of(&self, index: u32) -> Result<Vec<IpNet>> {
+        let all = self.all_addresses().context(|| "cannot list the addresses".into())?;
         Ok(all.into_iter().filter(|(of, _)| *of == index).map(|(_, address)| address).collect())
     }
 

@@ -1,4 +1,5 @@
-//! The signals that a step attends to: those that end it, the timer of its output, news about its interface.
+//! The signals that a step attends to: those that end it, the timer of its output, news about its interface, and the
+//! question for its counts (SIGUSR1).
 //!
 //! They are blocked, and let through only while `select` sleeps and, when it does not come to sleep, every so many rounds
 //! of the loop: pselect(2) delivers none while a descriptor is ready. So they cost a packet nothing, where a descriptor
@@ -28,7 +29,14 @@ impl Signals {
     /// None on a Linux that has signals.
     pub fn block() -> Result<Self> {
         let preparing = || "cannot prepare for signals".to_string();
-        let mut blocked = SigSet::from_iter([Signal::SIGINT, Signal::SIGTERM, Signal::SIGALRM, Signal::SIGIO]);
+        let mut blocked = SigSet::from_iter([
+            Signal::SIGINT,
+            Signal::SIGQUIT,
+            Signal::SIGTERM,
+            Signal::SIGALRM,
+            Signal::SIGIO,
+            Signal::SIGUSR1,
+        ]);
         let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
         if !ignores(&status, Signal::SIGHUP) {
             blocked.add(Signal::SIGHUP);
@@ -75,8 +83,12 @@ impl Signals {
     }
 }
 
-/// The user wants the program to end: Ctrl-C, `kill`, or the terminal was closed.
-const ENDS: [Signal; 3] = [Signal::SIGINT, Signal::SIGTERM, Signal::SIGHUP];
+/// The user wants the program to end: Ctrl-C, Ctrl-\, `kill`, or the terminal was closed.
+const ENDS: [Signal; 4] = [Signal::SIGINT, Signal::SIGQUIT, Signal::SIGTERM, Signal::SIGHUP];
+
+/// The signals that are for whoever carries packets: they end it, or ask it for its counts.
+pub const FOR_CARRIER: [Signal; 5] =
+    [Signal::SIGINT, Signal::SIGQUIT, Signal::SIGTERM, Signal::SIGHUP, Signal::SIGUSR1];
 
 /// Some signals that have arrived; bit N is signal N.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -30,7 +30,7 @@ const QUICK: [&str; 10] = [
     "nasty/writes-outside",
 ];
 
-/// How often the right ones are judged in a row.
+/// How often in a row right ones must be called right.
 fn rounds() -> usize {
     if is_long() { 20 } else { 1 }
 }
@@ -189,6 +189,24 @@ for_each_user! {
         assert_eq!(grades.len(), names.len());
         assert!(wrong.is_empty(), "{}", wrong.join("\n"));
         nothing_is_left(&mark, before);
+    }
+
+    fn right_ones_pass_each_time_while_every_processor_is_busy(user: User) {
+        let (machine, at, expected) = (Machine::new(user), directory(), expected());
+        let is_wanted = |name: &&String| match is_long() {
+            true => name.starts_with("right/"),
+            false => *name == "right/sockets",
+        };
+        let names: Vec<String> = expected.keys().filter(is_wanted).cloned().collect();
+        assert!(!names.is_empty());
+        let processors = std::thread::available_parallelism().unwrap().get();
+        let busy = || common::Program::start(machine.command("sh").args(["-c", "while :; do :; done"]));
+        let _busy: Vec<_> = (0..2 * processors).map(|_| busy()).collect();
+        for round in 1..=rounds() {
+            let (code, said, grades) = grade(&machine, &at, &names, &mark());
+            let wrong: Vec<_> = grades.iter().flat_map(|(name, grade)| complaints(name, &expected[name], grade)).collect();
+            assert!(code == 0 && wrong.is_empty(), "round {round}: {}\n{said}", wrong.join("\n"));
+        }
     }
 
     fn a_killed_grader_leaves_nothing(user: User) {

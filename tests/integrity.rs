@@ -50,7 +50,7 @@ fn start_relay(lab: &Lab, Network { lost, held_every, in_runs }: Network) -> Run
 fn end_relay(relay: Running<'_>) -> Relayed {
     let said = relay.end_with("TERM").ok().stdout;
     let numbers: Vec<u64> = said.split_whitespace().filter_map(|word| word.parse().ok()).collect();
-    let [passed, dropped, held] = numbers[..] else { panic!("a relay says what it did: {said}") };
+    let [passed, dropped, held, ..] = numbers[..] else { panic!("a relay says what it did: {said}") };
     Relayed { passed, dropped, held }
 }
 

@@ -7,83 +7,11 @@ mod common;
 mod fixtures;
 mod wire;
 
-use std::collections::HashMap;
-use std::io::{BufRead, BufReader, Write};
-use std::process::{Child, ChildStdin, ChildStdout, Stdio};
-
-use common::{Lab, User, eventually, vpnlab};
-use fixtures::python;
+use common::eventually;
+use fixtures::router::{ERRORS, Router};
 use vpnlab::fast::coalesce::Coalescer;
 use wire::judge::{Merged, cut, merge};
-use wire::{ACK, CWR, ECE, FIN, HEADER, PSH, Parts, noise, put, seal_ipv4};
-
-/// The host that routes.
-struct Router {
-    program: Child,
-    commands: ChildStdin,
-    answers: BufReader<ChildStdout>,
-    _lab: Lab,
-}
-
-impl Router {
-    #[track_caller]
-    fn start(user: User) -> Self {
-        let lab = Lab::up(user);
-        let mut command = lab.machine.command(vpnlab());
-        command.args(["lab", "--lab", &lab.name, "exec", "useru", "--"]).args(python("tun_router.py", &[]));
-        let mut program = command.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().expect("vpnlab starts");
-        let (commands, answers) = (program.stdin.take().unwrap(), BufReader::new(program.stdout.take().unwrap()));
-        let mut router = Self { program, commands, answers, _lab: lab };
-        assert_eq!(router.answer(), "Ready");
-        router
-    }
-
-    #[track_caller]
-    fn answer(&mut self) -> String {
-        let mut line = String::new();
-        self.answers.read_line(&mut line).expect("the router answers");
-        assert!(line.ends_with('\n'), "the router has ended");
-        line.trim_end().to_string()
-    }
-
-    #[track_caller]
-    fn ask(&mut self, command: &str) -> String {
-        writeln!(self.commands, "{command}").expect("the router listens");
-        self.answer()
-    }
-
-    /// Writes a packet behind its header.
-    #[track_caller]
-    fn write(&mut self, bytes: &[u8]) {
-        let hex: String = bytes.iter().map(|byte| format!("{byte:02x}")).collect();
-        assert_eq!(self.ask(&format!("write {hex}")), "written");
-    }
-
-    /// Writes a packet as it is.
-    #[track_caller]
-    fn write_alone(&mut self, packet: &[u8]) {
-        self.write(&[&[0; HEADER], packet].concat());
-    }
-
-    #[track_caller]
-    fn read(&mut self, count: usize) -> Vec<Vec<u8>> {
-        let answer = self.ask(&format!("read {count}"));
-        let byte = |pair: &[u8]| u8::from_str_radix(str::from_utf8(pair).unwrap(), 16).unwrap();
-        answer.split_whitespace().map(|hex| hex.as_bytes().chunks(2).map(byte).collect()).collect()
-    }
-
-    #[track_caller]
-    fn counters(&mut self) -> HashMap<String, u64> {
-        serde_json::from_str(&self.ask("counters")).expect("the router prints JSON")
-    }
-}
-
-impl Drop for Router {
-    fn drop(&mut self) {
-        let _ = self.program.kill();
-        let _ = self.program.wait();
-    }
-}
+use wire::{ACK, CWR, ECE, FIN, PSH, Parts, noise, put, seal_ipv4};
 
 /// The four kinds of packets, from a host behind the first device to one behind the second.
 fn kinds() -> impl Iterator<Item = Parts> {
@@ -163,19 +91,6 @@ fn routed(packet: &[u8]) -> Vec<u8> {
     }
     packet
 }
-
-/// What the kernel counts when a packet's checksum or header is wrong.
-const ERRORS: [&str; 9] = [
-    "IpInHdrErrors",
-    "IpExtInCsumErrors",
-    "Ip6InHdrErrors",
-    "TcpInErrs",
-    "TcpInCsumErrors",
-    "UdpInErrors",
-    "UdpInCsumErrors",
-    "Udp6InErrors",
-    "Udp6InCsumErrors",
-];
 
 for_each_user! {
     fn the_kernel_cuts_a_large_packet_into_the_same_packets(user: User) {

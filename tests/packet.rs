@@ -1,55 +1,16 @@
 //! Properties of the packet module, judged by straightforward readers of our own: no panic whatever the bytes, replies
 //! that are valid packets, and fragments that become the packet again.
 
+mod wire;
+
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::time::Duration;
 
 use proptest::collection::vec;
 use proptest::prelude::*;
 use vpnlab::packet::{Reassembler, describe, echo_reply, fragment, hex_dump, reply_from, too_big, validate};
-
-/// The sum of RFC 1071, byte by byte: an even one counts 256-fold.
-fn checksum(bytes: &[u8]) -> u16 {
-    let weighted = bytes.iter().enumerate().map(|(at, byte)| u64::from(*byte) * if at % 2 == 0 { 256 } else { 1 });
-    match weighted.sum::<u64>() {
-        0 => 0xffff,
-        sum => 0xffff - ((sum - 1) % 0xffff + 1) as u16,
-    }
-}
-
-fn put(bytes: &mut [u8], at: usize, value: u16) {
-    bytes[at..at + 2].copy_from_slice(&value.to_be_bytes());
-}
-
-/// The addresses as they are in the header, and the length and protocol behind them.
-fn pseudo_header(packet: &[u8], protocol: u8, length: usize) -> Vec<u8> {
-    let addresses = if packet[0] >> 4 == 4 { &packet[12..20] } else { &packet[8..40] };
-    let mut pseudo = addresses.to_vec();
-    pseudo.extend((length as u32).to_be_bytes());
-    pseudo.extend([0, 0, 0, protocol]);
-    pseudo
-}
-
-/// Whether the packet's own lengths and checksums are right, extension headers not expected; the rest of it.
-fn check(packet: &[u8]) -> (u8, &[u8]) {
-    let word = |at: usize| usize::from(u16::from_be_bytes([packet[at], packet[at + 1]]));
-    let (protocol, payload) = if packet[0] >> 4 == 4 {
-        let header = usize::from(packet[0] & 15) * 4;
-        assert_eq!(word(2), packet.len(), "the total length");
-        assert_eq!(checksum(&packet[..header]), 0, "the header checksum");
-        (packet[9], &packet[header..])
-    } else {
-        assert_eq!(word(4), packet.len() - 40, "the payload length");
-        (packet[6], &packet[40..])
-    };
-    let covered = match protocol {
-        1 => payload.to_vec(),
-        17 if payload[6..8] == [0, 0] => return (protocol, payload),
-        _ => [&pseudo_header(packet, protocol, payload.len())[..], payload].concat(),
-    };
-    assert_eq!(checksum(&covered), 0, "the checksum of protocol {protocol}");
-    (protocol, payload)
-}
+use wire::sound::{check, pseudo_header};
+use wire::{checksum, put};
 
 prop_compose! {
     /// An address of a single host.

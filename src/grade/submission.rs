@@ -324,9 +324,14 @@ fn handouts(entries: &[Entry], python: &str) -> BTreeMap<Role, Vec<String>> {
     HANDOUTS.into_iter().filter(is_there).map(command).collect()
 }
 
-type Commands = (Option<Vec<String>>, BTreeMap<Role, Vec<String>>);
+/// The command that builds a submission, and those that start its programs.
+pub type Commands = (Option<Vec<String>>, BTreeMap<Role, Vec<String>>);
 
-fn read_manifest(bytes: &[u8]) -> Result<Commands> {
+/// Reads a manifest's text.
+///
+/// # Errors
+/// It is no TOML of this form, or a command has no word; the message says in which line.
+pub fn read_manifest(bytes: &[u8]) -> Result<Commands> {
     let broken = |problem: String| {
         Error::failed(format!("{MANIFEST} {problem}")).hint("`vpnlab init DIR` writes one with comments")
     };

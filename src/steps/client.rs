@@ -3,9 +3,8 @@
 use std::os::fd::AsFd;
 
 use clap::Args;
-use log::info;
 
-use crate::counts::summary;
+use crate::counts::UDP;
 use crate::error::Result;
 use crate::lines::Lines;
 use crate::link::{Batch, Link, TunLink, UdpLink};
@@ -28,6 +27,7 @@ pub struct ClientArgs {
 pub fn run(args: &ClientArgs) -> Result<()> {
     let server = args.client.find_server()?;
     let recording = args.tun.pcap.begin()?;
+    let report = args.tun.stats.begin()?;
     let signals = Signals::block()?;
 
     // The routes decide which packets the kernel sends through the TUN device.
@@ -35,9 +35,9 @@ pub fn run(args: &ClientArgs) -> Result<()> {
     let mut tun = TunLink::new(tun, interface.addresses()).recorded(recording.clone());
     let mut net = UdpLink::to_server(server)?.recorded(recording)?;
 
+    let mut upkeep = Upkeep::begin(signals, Some(interface), report, args.tun.privileges)?;
     let mut packets = Batch::new();
     let mut lines = Lines::new(args.tun.count)?;
-    let mut upkeep = Upkeep::new(signals, Some(interface))?;
     while !lines.done() {
         let [from_tun] = select::readable([tun.as_fd()], upkeep.waiting())?;
         if from_tun {
@@ -46,11 +46,11 @@ pub fn run(args: &ClientArgs) -> Result<()> {
             lines.packets(&packets, |packet| format!("From tun ==>: {}", ends(packet, "-->")));
             net.send(&packets)?;
         }
-        if upkeep.attend(&mut lines)?.is_break() {
+        if upkeep.attend(&mut lines, &[(tun.name(), tun.counts()), (UDP, net.counts())])?.is_break() {
             break;
         }
     }
     drop(lines);
-    info!("{}", summary(&[(tun.name(), tun.counts()), ("UDP", net.counts())]));
+    upkeep.finish(&[(tun.name(), tun.counts()), (UDP, net.counts())]);
     Ok(())
 }

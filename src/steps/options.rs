@@ -8,6 +8,7 @@ use clap::{Args, ValueEnum};
 use ipnet::IpNet;
 use log::{Level, info, warn};
 
+use crate::counts::Report;
 use crate::error::{Error, Result};
 use crate::forwarding::Forwarding;
 use crate::interface::{Interface, Settings};
@@ -16,6 +17,7 @@ use crate::memory;
 use crate::net::{Entry, Net};
 use crate::packet::{SMALLEST_MTU_V4, SMALLEST_MTU_V6};
 use crate::path;
+use crate::privileges::Privileges;
 use crate::recording::Recording;
 use crate::topology;
 use crate::tun::Tun;
@@ -50,6 +52,12 @@ pub struct TunOptions {
     #[command(flatten)]
     /// Where packets are recorded.
     pub pcap: PcapOptions,
+    #[command(flatten)]
+    /// Which rights are kept.
+    pub privileges: Privileges,
+    #[command(flatten)]
+    /// Where counts are written.
+    pub stats: StatsOptions,
     /// Whether packets come with headers, as the fast path reads and writes them.
     #[arg(skip)]
     pub headers: bool,
@@ -111,6 +119,24 @@ impl PcapOptions {
     /// The file cannot be written.
     pub fn begin(&self) -> Result<Option<Recording>> {
         self.file.as_deref().map(Recording::create).transpose()
+    }
+}
+
+/// Where a step writes its counts.
+#[derive(Debug, Clone, Default, Args)]
+pub struct StatsOptions {
+    /// Write what was carried and dropped to FILE as JSON, at the end and on SIGUSR1
+    #[arg(long, value_name = "FILE")]
+    stats_json: Option<PathBuf>,
+}
+
+impl StatsOptions {
+    /// Opens the file, where there is to be one; before [`crate::signals::Signals::block`], as the recording.
+    ///
+    /// # Errors
+    /// The file cannot be written.
+    pub fn begin(&self) -> Result<Report> {
+        Report::to(self.stats_json.as_deref())
     }
 }
 
@@ -268,13 +294,13 @@ impl ServerOptions {
     ///
     /// # Errors
     /// As [`TunOptions::open`]; and `--forward` is refused.
-    pub fn open_tun(&self, tun: &TunOptions, mtu: u32) -> Result<(Tun, Interface, Forwarding)> {
+    pub fn open_tun(&self, tun: &TunOptions, mtu: u32) -> Result<(Tun, Interface)> {
         let lab = &topology::current().tunnel;
         let settings = tun.settings(lab.server_address, mtu)?;
         warn_of_one_address(&settings, lab.client_address, "client");
         let forwarding = Forwarding::prepare(settings.addresses.iter().map(IpNet::addr), self.forward)?;
         let (device, interface) = tun.open(settings)?;
-        Ok((device, interface, forwarding))
+        Ok((device, interface.with(forwarding)))
     }
 }
 
@@ -466,6 +492,8 @@ mod tests {
             count: None,
             headers: false,
             pcap: PcapOptions::default(),
+            privileges: Privileges::default(),
+            stats: StatsOptions::default(),
         };
         let default: IpNet = "192.0.2.1/24".parse().unwrap();
         assert_eq!(options(&[], None).settings(default, 1500).unwrap(), settings(&["192.0.2.1/24"], &[]));

@@ -3,9 +3,8 @@
 use std::os::fd::AsFd;
 
 use clap::Args;
-use log::info;
 
-use crate::counts::summary;
+use crate::counts::UDP;
 use crate::error::Result;
 use crate::lines::Lines;
 use crate::link::{Batch, Link, TunLink, plain};
@@ -27,17 +26,19 @@ pub struct ServerArgs {
 /// Writes every packet from the network to the TUN device. Nothing goes back yet.
 pub fn run(args: &ServerArgs) -> Result<()> {
     let recording = args.tun.pcap.begin()?;
+    let report = args.tun.stats.begin()?;
     let signals = Signals::block()?;
     let mut net = args.server.listen()?.recorded(recording.clone())?;
     let local = net.local()?;
 
     // To the kernel, what we write comes in through the TUN device; it forwards what is not for this host.
-    let (tun, interface, _forwarding) = args.server.open_tun(&args.tun, ETHERNET_MTU)?;
+    let (tun, interface) = args.server.open_tun(&args.tun, ETHERNET_MTU)?;
     let mut tun = TunLink::new(tun, interface.addresses()).recorded(recording);
 
+    // Anybody may send to our port, so this process goes on without the rights that it needed so far.
+    let mut upkeep = Upkeep::begin(signals, Some(interface), report, args.tun.privileges)?;
     let mut packets = Batch::new();
     let mut lines = Lines::new(args.tun.count)?;
-    let mut upkeep = Upkeep::new(signals, Some(interface))?;
     while !lines.done() {
         let [from_net] = select::readable([net.as_fd()], upkeep.waiting())?;
         if from_net {
@@ -49,11 +50,11 @@ pub fn run(args: &ServerArgs) -> Result<()> {
             });
             tun.send(&packets)?;
         }
-        if upkeep.attend(&mut lines)?.is_break() {
+        if upkeep.attend(&mut lines, &[(UDP, net.counts()), (tun.name(), tun.counts())])?.is_break() {
             break;
         }
     }
     drop(lines);
-    info!("{}", summary(&[("UDP", net.counts()), (tun.name(), tun.counts())]));
+    upkeep.finish(&[(UDP, net.counts()), (tun.name(), tun.counts())]);
     Ok(())
 }

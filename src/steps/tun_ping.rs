@@ -4,10 +4,9 @@ use std::net::IpAddr;
 use std::os::fd::AsFd;
 
 use clap::Args;
-use log::info;
 
 use crate::clock::now;
-use crate::counts::{Cause, summary};
+use crate::counts::Cause;
 use crate::error::Result;
 use crate::lines::Lines;
 use crate::link::{Batch, LARGEST_PACKET, Link, TunLink};
@@ -28,6 +27,7 @@ pub struct TunPingArgs {
 /// Answers every echo request that comes out of the TUN device, and ignores everything else.
 pub fn run(args: &TunPingArgs) -> Result<()> {
     let recording = args.tun.pcap.begin()?;
+    let report = args.tun.stats.begin()?;
     let signals = Signals::block()?;
     let settings = args.tun.settings(topology::current().tunnel.client_address, ETHERNET_MTU)?;
     let mtu = settings.mtu as usize;
@@ -35,9 +35,9 @@ pub fn run(args: &TunPingArgs) -> Result<()> {
     let mut tun = TunLink::new(tun, interface.addresses()).recorded(recording);
     let mut responder = Responder::new(interface.addresses().collect(), mtu);
 
+    let mut upkeep = Upkeep::begin(signals, Some(interface), report, args.tun.privileges)?;
     let (mut packets, mut replies) = (Batch::new(), Batch::new());
     let mut lines = Lines::new(args.tun.count)?;
-    let mut upkeep = Upkeep::new(signals, Some(interface))?;
     while !lines.done() && !lines.closed() {
         let [from_tun] = select::readable([tun.as_fd()], upkeep.waiting())?;
         if from_tun {
@@ -50,12 +50,12 @@ pub fn run(args: &TunPingArgs) -> Result<()> {
             }
             tun.send(&replies)?;
         }
-        if upkeep.attend(&mut lines)?.is_break() {
+        if upkeep.attend(&mut lines, &[(tun.name(), tun.counts())])?.is_break() {
             break;
         }
     }
     drop(lines);
-    info!("{}", summary(&[(tun.name(), tun.counts())]));
+    upkeep.finish(&[(tun.name(), tun.counts())]);
     Ok(())
 }
 

@@ -4,9 +4,8 @@ use std::net::IpAddr;
 use std::os::fd::AsFd;
 
 use clap::Args;
-use log::info;
 
-use crate::counts::{Cause, summary};
+use crate::counts::Cause;
 use crate::error::Result;
 use crate::lines::Lines;
 use crate::link::{Batch, Link, TunLink};
@@ -33,6 +32,7 @@ pub struct TunReadArgs {
 /// Shows every packet that comes out of the TUN device, and writes one back where that is asked for.
 pub fn run(args: &TunReadArgs) -> Result<()> {
     let recording = args.tun.pcap.begin()?;
+    let report = args.tun.stats.begin()?;
     // From here on Ctrl-C ends the loop, not the program.
     let signals = Signals::block()?;
 
@@ -41,9 +41,10 @@ pub fn run(args: &TunReadArgs) -> Result<()> {
     let (tun, interface) = args.tun.open(settings)?;
     let mut tun = TunLink::new(tun, interface.addresses()).recorded(recording);
 
+    // To read and write what is open takes no rights: they stay with another process, which keeps the interface.
+    let mut upkeep = Upkeep::begin(signals, Some(interface), report, args.tun.privileges)?;
     let (mut packets, mut replies) = (Batch::new(), Batch::new());
     let mut lines = Lines::new(args.tun.count)?;
-    let mut upkeep = Upkeep::new(signals, Some(interface))?;
     while !lines.done() && !lines.closed() {
         let [from_tun] = select::readable([tun.as_fd()], upkeep.waiting())?;
         if from_tun {
@@ -61,12 +62,12 @@ pub fn run(args: &TunReadArgs) -> Result<()> {
             // What is written arrives in the kernel as if it came from a wire.
             tun.send(&replies)?;
         }
-        if upkeep.attend(&mut lines)?.is_break() {
+        if upkeep.attend(&mut lines, &[(tun.name(), tun.counts())])?.is_break() {
             break;
         }
     }
     drop(lines);
-    info!("{}", summary(&[(tun.name(), tun.counts())]));
+    upkeep.finish(&[(tun.name(), tun.counts())]);
     Ok(())
 }
 

@@ -5,18 +5,18 @@ use std::net::IpAddr;
 use std::os::fd::AsFd;
 
 use clap::Args;
-use log::info;
 
-use crate::counts::{Cause, Counts, summary};
+use crate::counts::{Cause, Counts, UDP};
 use crate::error::{Context, Result};
 use crate::lines::Lines;
 use crate::link::{LARGEST_PACKET, bind, plain};
 use crate::packet::validate;
 use crate::pcapng::Direction;
+use crate::privileges::Privileges;
 use crate::select;
 use crate::signals::Signals;
 use crate::steps::ends;
-use crate::steps::options::{self, PcapOptions};
+use crate::steps::options::{self, PcapOptions, StatsOptions};
 use crate::upkeep::Upkeep;
 
 /// `vpnlab udp-sink`
@@ -30,6 +30,10 @@ pub struct UdpSinkArgs {
     bind: Option<IpAddr>,
     #[command(flatten)]
     pcap: PcapOptions,
+    #[command(flatten)]
+    privileges: Privileges,
+    #[command(flatten)]
+    stats: StatsOptions,
     /// End after N datagrams
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
     count: Option<u64>,
@@ -38,14 +42,16 @@ pub struct UdpSinkArgs {
 /// Shows from where each datagram came, and between whom the packet inside it is.
 pub fn run(args: &UdpSinkArgs) -> Result<()> {
     let recording = args.pcap.begin()?;
+    let report = args.stats.begin()?;
     let signals = Signals::block()?;
-    let mut lines = Lines::new(args.count)?;
-    let mut upkeep = Upkeep::new(signals, None)?;
 
     // Any datagram that reaches our port is ours, whoever sent it: no root needed, no connection either.
     let socket = bind(options::listening_address(args.bind, args.port))?;
     socket.set_nonblocking(true).context(|| "cannot prepare the UDP socket".into())?;
     let local = socket.local_addr().context(|| "cannot ask for the socket's address".into())?;
+
+    let mut upkeep = Upkeep::begin(signals, None, report, args.privileges)?;
+    let mut lines = Lines::new(args.count)?;
     lines.line(&format!("Start UDP server on port {}", local.port()));
 
     let mut buffer = vec![0; LARGEST_PACKET];
@@ -68,11 +74,11 @@ pub fn run(args: &UdpSinkArgs) -> Result<()> {
                 Err(_) => drop(counts.drops.note(Cause::NotIp)),
             }
         }
-        if upkeep.attend(&mut lines)?.is_break() {
+        if upkeep.attend(&mut lines, &[(UDP, &counts)])?.is_break() {
             break;
         }
     }
     drop(lines);
-    info!("{}", summary(&[("UDP", &counts)]));
+    upkeep.finish(&[(UDP, &counts)]);
     Ok(())
 }

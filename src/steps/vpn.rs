@@ -3,9 +3,8 @@
 use std::os::fd::AsFd;
 
 use clap::{Args, ValueEnum};
-use log::info;
 
-use crate::counts::summary;
+use crate::counts::{Report, UDP};
 use crate::error::Result;
 use crate::interface::Interface;
 use crate::lines::Lines;
@@ -56,24 +55,26 @@ fn run_client(args: &VpnArgs, options: &TunOptions) -> Result<()> {
     args.server.refuse("--role server")?;
     let server = args.client.find_server()?;
     let recording = args.tun.pcap.begin()?;
+    let report = args.tun.stats.begin()?;
     let signals = Signals::block()?;
     let net = UdpLink::to_server(server)?.recorded(recording)?;
     let routes = &topology::current().tunnel.routes;
     let (tun, interface) = args.client.open_tun(options, net.path().mtu(), server, routes)?;
-    carry(args, tun, interface, net, signals)
+    carry(args, tun, interface, net, signals, report)
 }
 
 fn run_server(args: &VpnArgs, options: &TunOptions) -> Result<()> {
     args.client.refuse("--role client")?;
     let recording = args.tun.pcap.begin()?;
+    let report = args.tun.stats.begin()?;
     let signals = Signals::block()?;
     let net = args.server.listen()?.recorded(recording)?;
-    let (tun, interface, _forwarding) = args.server.open_tun(options, net.path().mtu())?;
-    carry(args, tun, interface, net, signals)
+    let (tun, interface) = args.server.open_tun(options, net.path().mtu())?;
+    carry(args, tun, interface, net, signals, report)
 }
 
 /// Carries packets between the TUN device and the network, until the user ends it.
-fn carry(args: &VpnArgs, tun: Tun, mut interface: Interface, net: UdpLink, signals: Signals) -> Result<()> {
+fn carry(args: &VpnArgs, tun: Tun, interface: Interface, net: UdpLink, signals: Signals, report: Report) -> Result<()> {
     let tun = TunLink::new(tun, interface.addresses()).recorded(net.recording());
     // The same loop, whether the links carry packets one by one or many at a time.
     let (tun, mut net) = match args.offload.parts() {
@@ -82,10 +83,11 @@ fn carry(args: &VpnArgs, tun: Tun, mut interface: Interface, net: UdpLink, signa
     };
     // The outer headers need room, so a packet must be smaller than what the path to the other end takes.
     let mut tun = Fit::new(tun, net.path());
-    interface.watch_path(net.path(), args.tun.mtu.is_none());
+    let mtu = interface.follow_path(net.path(), args.tun.mtu.is_none())?;
+    // Whoever sends to us meets a process without rights: they stay with another one, which keeps the interface.
+    let mut upkeep = Upkeep::begin(signals, Some(interface), report, args.tun.privileges)?.following(mtu);
     let mut packets = net.batch();
     let mut lines = Lines::new(args.tun.count)?;
-    let mut upkeep = Upkeep::new(signals, Some(interface))?;
     while !lines.done() {
         // Sleep until one side has something; asking them in turns would burn a processor.
         let [from_tun, from_net] = select::readable([tun.as_fd(), net.as_fd()], upkeep.waiting())?;
@@ -99,11 +101,11 @@ fn carry(args: &VpnArgs, tun: Tun, mut interface: Interface, net: UdpLink, signa
             lines.packets(&packets, |packet| format!("From socket <==: {}", ends(packet, "-->")));
             tun.send(&packets)?;
         }
-        if upkeep.attend(&mut lines)?.is_break() {
+        if upkeep.attend(&mut lines, &[(tun.name(), tun.counts()), (UDP, net.counts())])?.is_break() {
             break;
         }
     }
     drop(lines);
-    info!("{}", summary(&[(tun.name(), tun.counts()), ("UDP", net.counts())]));
+    upkeep.finish(&[(tun.name(), tun.counts()), (UDP, net.counts())]);
     Ok(())
 }

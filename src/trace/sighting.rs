@@ -116,6 +116,17 @@ pub enum What {
     Refused(Refusal),
 }
 
+impl What {
+    /// The leg, where what was seen tells it.
+    pub fn leg(&self) -> Option<Leg> {
+        match self {
+            Self::Echo(echo) => Some(echo.leg),
+            Self::Inside(_, leg) => *leg,
+            Self::Refused(refusal) => refusal.leg,
+        }
+    }
+}
+
 /// Finds the echo with this mark in an IP packet.
 pub fn find(packet: &[u8], mark: Mark) -> Option<What> {
     let ip = V4::parse(packet)?;

@@ -9,7 +9,7 @@
 use std::io::{BufRead, BufReader, Read};
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Output, Stdio};
+use std::process::{Child, ChildStdin, Command, Output, Stdio};
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, OnceLock};
 use std::thread;
@@ -296,6 +296,14 @@ impl Program {
         let stdout = collect(child.stdout.take().unwrap());
         let stderr = collect(child.stderr.take().unwrap());
         Self { child, shown, stdout, stderr }
+    }
+
+    /// Starts a program that reads what is written to the second.
+    #[track_caller]
+    pub fn start_with_input(command: &mut Command) -> (Self, ChildStdin) {
+        let mut program = Self::start(command.stdin(Stdio::piped()));
+        let input = program.child.stdin.take().expect("its input is a pipe");
+        (program, input)
     }
 
     pub fn stdout(&self) -> String {

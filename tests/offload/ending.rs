@@ -41,7 +41,7 @@ fn round_trip(lab: &Lab) -> (f64, f64) {
 /// The processor time of a program, in ticks of a hundredth of a second.
 #[track_caller]
 fn ticks(lab: &Lab, host: &str, program: &Running<'_>) -> u64 {
-    let stat = lab.sh(host, &format!("cat /proc/{}/stat", program.pid())).ok().stdout;
+    let stat = lab.sh(host, &format!("cat /proc/{}/stat", program.carrier())).ok().stdout;
     let (_, fields) = stat.rsplit_once(") ").expect("the kernel's format");
     fields.split(' ').skip(11).take(2).map(|ticks| ticks.parse::<u64>().expect("counters are numbers")).sum()
 }

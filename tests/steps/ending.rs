@@ -83,4 +83,37 @@ for_each_user! {
         responder.interrupt().ok();
         ping.interrupt();
     }
+
+    fn sigusr1_asks_for_the_counts_and_ends_nothing(user: User) {
+        let lab = Lab::up_at(user, 4);
+        for (number, (host, step)) in STEPS.into_iter().enumerate() {
+            // Where every user can write.
+            let file = format!("/tmp/{}-{number}.json", lab.name);
+            let mut running = ready(&lab, host, &[step, &["--stats-json", &file]].concat());
+            running.signal("USR1");
+            running.wait_for("; dropped ");
+            let read = || lab.exec(host, &["cat", &file]).ok().stdout;
+            let mut at_once = String::new();
+            eventually("the file is written", || {
+                at_once = read();
+                at_once.ends_with("}\n")
+            });
+            let end = if step[0] == "udp-sink" { "\"udp\": {" } else { "\"tun\": {" };
+            assert!(at_once.starts_with('{') && at_once.contains(end), "{step:?}: {at_once}");
+            assert!(running.runs(), "{step:?}");
+            let done = running.interrupt().ok();
+            assert_eq!(done.stderr.matches("; dropped ").count(), 2, "{step:?}: {done:#?}");
+            // At the end the file says the same as the log.
+            let received = |text: &str, before, after| {
+                let number = text.split(before).nth(1)?.split(after).next()?;
+                number.trim().parse::<u64>().ok()
+            };
+            let name = if step[0] == "udp-sink" { "UDP: " } else { "tun0: " };
+            let log = received(summary(&done.stderr), name, " packet");
+            let part = read().split(end).nth(1).expect("the end is there").to_string();
+            assert!(log.is_some(), "{done:#?}");
+            assert_eq!(received(&part, "\"packets\":", "}"), log, "{step:?}: {done:#?}");
+            lab.exec(host, &["rm", &file]).ok();
+        }
+    }
 }

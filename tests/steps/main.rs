@@ -11,6 +11,7 @@ mod log;
 mod mistakes;
 mod netns;
 mod one_way;
+mod privileges;
 mod survival;
 mod tun_ping;
 mod tun_read;

@@ -1,5 +1,7 @@
 //! Where nothing is broken nothing is named, whoever's programs run; and what is shown is what has happened.
 
+use std::time::{Duration, Instant};
+
 use serde_json::Value;
 
 use crate::common::{self, Lab};
@@ -95,7 +97,9 @@ for_each_user! {
     fn other_ends_and_the_way_back_work_too(user: User) {
         let lab = Lab::up_at(user, 4);
         let (_client, _server) = vpn(&lab, &[], &[]);
-        for (from, to) in [("userv", "useru"), ("userw", "useru"), ("useru", "server"), ("server", "userw")] {
+        // The server knows its client once the client has sent something.
+        assert_eq!(json(&lab, &["useru", "server"], 0)["verdict"], Value::Null);
+        for (from, to) in [("userv", "useru"), ("userw", "useru"), ("server", "userw")] {
             assert_eq!(json(&lab, &[from, to], 0)["verdict"], Value::Null);
         }
         for size in ["44", "1472", "1500", "4000", "65535"] {
@@ -130,6 +134,25 @@ for_each_user! {
         for _ in 0..in_a_row() {
             assert_eq!(json(&lab, &[], 0)["verdict"], Value::Null);
         }
+    }
+
+    fn a_trace_takes_two_seconds_at_most_and_five_where_the_packet_dies(user: User) {
+        let lab = Lab::up_at(user, 4);
+        let (client, _server) = vpn(&lab, &[], &[]);
+        // The median, since other tests have the processors, too.
+        let median = |code: i32| {
+            let mut times = [0; 5].map(|_| {
+                let started = Instant::now();
+                json(&lab, &[], code);
+                started.elapsed()
+            });
+            times.sort();
+            times[2]
+        };
+        let arrives = median(0);
+        client.end_with("KILL");
+        let dies = median(1);
+        assert!(arrives < Duration::from_secs(2) && dies < Duration::from_secs(5), "{arrives:?}, {dies:?}");
     }
 
     fn mistakes_are_told(user: User) {

@@ -10,15 +10,9 @@ mod causes;
 mod files;
 mod healthy;
 
-use std::time::{Duration, Instant};
-
 use common::{Done, Lab};
 use fixtures::Running;
 use serde_json::Value;
-
-/// How long a trace may take that finds the way, and one that does not.
-const ARRIVES: Duration = Duration::from_secs(2);
-const DIES: Duration = Duration::from_secs(5);
 
 /// Runs `vpnlab trace` on a lab.
 #[track_caller]
@@ -26,13 +20,10 @@ fn trace(lab: &Lab, arguments: &[&str]) -> Done {
     lab.machine.vpnlab(&[&["trace", "--lab", &lab.name], arguments].concat())
 }
 
-/// A trace's JSON; it must have found the way, or not, and in time.
+/// A trace's JSON; it must have found the way, or not.
 #[track_caller]
 fn json(lab: &Lab, arguments: &[&str], code: i32) -> Value {
-    let started = Instant::now();
     let done = trace(lab, &[&["--json"], arguments].concat()).expect(code);
-    let limit = if code == 0 { ARRIVES } else { DIES };
-    assert!(started.elapsed() < limit, "it took {:?}", started.elapsed());
     serde_json::from_str(&done.stdout).unwrap_or_else(|error| panic!("{error}: {done:#?}"))
 }
 

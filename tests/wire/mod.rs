@@ -4,6 +4,7 @@
 #![allow(dead_code)] // each test uses its own part
 
 pub mod judge;
+pub mod sound;
 
 pub const FIN: u8 = 0x01;
 pub const PSH: u8 = 0x08;

@@ -122,6 +122,9 @@ fn with_cause(
     if stage.count() == 1 {
         let place = stage.start(Role::VpnClient)?;
         device::created(stage, timeout, place)?.ok();
+        // A route can only lead into a device that is up.
+        let tunnel = stage.topology().tunnel.clone();
+        device::is_up(stage, timeout, &tunnel.client, Some(tunnel.client_address))?.ok();
     }
     super::step2::lead(stage)?;
     Ok(match followed(stage, from, to, 84, None)? {
