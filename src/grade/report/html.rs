@@ -387,7 +387,10 @@ pub(super) fn symbol(status: Status) -> &'static str {
 pub(super) fn in_short(check: &Check) -> String {
     match &check.cause {
         Some(cause) => short(&format!("{}: {} ({})", check.title, cause.title, cause.host)),
-        None => short(&check.title),
+        None => match check.observed.as_ref().or(check.because.as_ref()) {
+            Some(observed) => short(&format!("{}: {observed}", check.title)),
+            None => short(&check.title),
+        },
     }
 }
 
