@@ -234,7 +234,7 @@ impl<'s> Stage<'s> {
     /// Whether a TUN device or a UDP socket of a host has something for a program that has not read it.
     fn is_unread(&self, host: &str) -> Result<bool> {
         let state = evidence::look_at(&self.lab, self.host(host)?)?;
-        let held = state.tuns().filter(|tun| state.tun_holders(&tun.name).next().is_some());
+        let held = state.tuns().filter(|tun| tun.has_carrier);
         let in_tun = held.filter_map(|tun| state.waiting_in(&tun.name)).any(|packets| packets > 0);
         let held = state.sockets.iter().filter(|socket| state.socket_holders(socket).next().is_some());
         Ok(in_tun || held.map(|socket| socket.waiting).any(|bytes| bytes > 0))
@@ -291,20 +291,8 @@ impl<'s> Stage<'s> {
     pub fn tun(&self, host: &str) -> Result<Option<(Link, Vec<IpNet>)>> {
         let mut all = self.links(host)?;
         all.retain(|(link, _)| link.is_tun || link.is_tap);
-        if all.len() > 1 {
-            let state = evidence::look_at(&self.lab, self.host(host)?)?;
-            all.sort_by_key(|(link, _)| state.tun_holders(&link.name).next().is_none());
-        }
+        all.sort_by_key(|(link, _)| !link.has_carrier);
         Ok(all.into_iter().next())
-    }
-
-    /// Whether a program of a host has its TUN or TAP device open. One that was made to stay is there without any.
-    ///
-    /// # Errors
-    /// The kernel does not tell.
-    pub fn holds_tun(&self, host: &str) -> Result<bool> {
-        let Some((link, _)) = self.tun(host)? else { return Ok(false) };
-        Ok(evidence::look_at(&self.lab, self.host(host)?)?.tun_holders(&link.name).next().is_some())
     }
 
     /// Asks or changes a host's network.

@@ -12,10 +12,11 @@ use crate::net::Link;
 /// Waits until the program at this place has created a device of the right kind on its host.
 pub fn created(stage: &mut Stage<'_>, timeout: std::time::Duration, place: usize) -> Result<Found> {
     let host = stage.program(place).host().to_string();
-    let there = stage.wait(timeout, |stage| Ok(stage.holds_tun(&host)? || !stage.program(place).runs()))?;
+    // One that was made to stay (TUNSETPERSIST) is there without a program, too.
+    let held = |stage: &Stage<'_>| Ok(stage.tun(&host)?.map(|(link, _)| link).filter(|link| link.has_carrier));
+    let there = stage.wait(timeout, |stage| Ok(held(stage)?.is_some() || !stage.program(place).runs()))?;
     let expected = format!("a TUN device on {host}");
-    let held = stage.holds_tun(&host)?;
-    let Some((link, _)) = stage.tun(&host)?.filter(|_| held) else {
+    let Some(link) = held(stage)? else {
         let without =
             stage.tun(&host)?.map(|(link, _)| format!("{} is there, but no program has it open; ", link.name));
         let program = stage.program(place);
