@@ -231,13 +231,16 @@ impl<'s> Stage<'s> {
         Ok(())
     }
 
-    /// Whether a TUN device or a UDP socket of a host has something for a program that has not read it.
+    /// Whether there is something that the program of a host has still to read: in the client's TUN device, in the
+    /// server's socket. (What is in the other one of each, not every step reads.)
     fn is_unread(&self, host: &str) -> Result<bool> {
         let state = evidence::look_at(&self.lab, self.host(host)?)?;
+        if host == self.lab.topology.tunnel.server {
+            let held = state.sockets.iter().filter(|socket| state.socket_holders(socket).next().is_some());
+            return Ok(held.map(|socket| socket.waiting).any(|bytes| bytes > 0));
+        }
         let held = state.tuns().filter(|tun| tun.has_carrier);
-        let in_tun = held.filter_map(|tun| state.waiting_in(&tun.name)).any(|packets| packets > 0);
-        let held = state.sockets.iter().filter(|socket| state.socket_holders(socket).next().is_some());
-        Ok(in_tun || held.map(|socket| socket.waiting).any(|bytes| bytes > 0))
+        Ok(held.filter_map(|tun| state.waiting_in(&tun.name)).any(|packets| packets > 0))
     }
 
     /// Lets time pass, capturing meanwhile.
