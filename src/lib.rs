@@ -10,7 +10,7 @@
 //! | the testbed | [`lab`], [`demo`] | hosts as namespaces; the handout as a story |
 //! | a step's surroundings | [`lines`], [`counts`], [`logging`], [`recording`], [`upkeep`], [`signals`], [`clock`], [`memory`] | what is printed, counted, logged; what is done beside packets; a small resident size |
 //! | rights | [`privileges`], [`keeper`] | what is given up before the first packet; the process that keeps the interface |
-//! | the network | [`tun`], [`interface`], [`link`], [`path`], [`select`], [`mtu`], [`net`], [`forwarding`] | the TUN device, batches of packets, the MTU, waiting, addresses and routes |
+//! | the network | [`tun`], [`interface`], [`link`], [`path`], [`mtu`], [`addresses`], [`select`], [`net`], [`forwarding`] | the TUN device, batches of packets, the MTU, waiting, addresses and routes |
 //! | the fast path | [`fast`] | behind [`link`]: many packets at a time |
 //! | packets | [`packet`] | pure: validate, describe, answer, refuse, rewrite, cut, reassemble |
 //! | data | [`topology`], [`error`], [`output`], [`pcapng`] | the lab's network; the one error type; printing; files for Wireshark |
@@ -25,6 +25,7 @@
 //! the packet is written to the server's TUN device, and the server's kernel routes it on to userv.
 #![deny(unsafe_code)]
 
+pub mod addresses;
 pub mod cli;
 pub mod clock;
 pub mod counts;
