@@ -33,7 +33,7 @@ impl Upkeep {
     /// belongs to a process, like a timer, after it.
     ///
     /// # Errors
-    /// Those of [`Keeper::of`] and [`privileges::give_up`].
+    /// Those of [`Keeper::of`] and [`privileges::bar`].
     pub fn begin(
         mut signals: Signals,
         interface: Option<Interface>,
@@ -44,6 +44,7 @@ impl Upkeep {
             Some(interface) => Some(Keeper::of(interface, &mut signals, privileges)?),
             None if privileges.keep => None,
             None => {
+                privileges::bar()?;
                 privileges::give_up()?;
                 None
             }
