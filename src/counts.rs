@@ -1,7 +1,7 @@
 //! What a step has done: packets and bytes in and out, and what was dropped and why.
 //!
 //! Each end of a tunnel keeps its own counts. A cause of drops is said the first time it happens and only counted from
-//! then on, so that a network in trouble does not flood the log. The last line of a step is [`summary`]; a [`Report`]
+//! then on, so that a network in trouble does not flood the log; what strangers send is said again, at most once a second. The last line of a step is [`summary`]; a [`Report`]
 //! tells the counts on SIGUSR1 and at the end, in the log and as a file for programs.
 
 use std::borrow::Cow;
@@ -10,6 +10,7 @@ use std::fs::File;
 use std::io::{self, Seek, Write};
 use std::mem::discriminant;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use log::{info, warn};
 use nix::errno::Errno;
@@ -57,6 +58,22 @@ pub enum Cause {
     NotIp,
     /// No client has sent anything yet, so there is nowhere to send it.
     NoPeer,
+    /// None of several clients has its destination.
+    UnknownClient,
+    /// It is for many hosts at once, and there are several clients.
+    ToMany,
+    /// A datagram from an outer address that may not speak.
+    PeerNotAllowed,
+    /// Its source is no address of a client's.
+    ForeignSource,
+    /// Its source can be no host's address.
+    ImpossibleSource,
+    /// Its source is an address that another host uses.
+    TakenSource,
+    /// Its source is new, and the table of clients is full.
+    TableFull,
+    /// From a client to another client.
+    ClientToClient,
     /// A datagram that the server did not send.
     Stranger,
     /// It comes from our own address: the kernel believes no packet that comes from outside and claims that.
@@ -86,6 +103,14 @@ impl fmt::Display for Cause {
             Self::System(error) => f.write_str(&error.desc().to_lowercase()),
             Self::NotIp => f.write_str("no IP packet"),
             Self::NoPeer => f.write_str("no client yet"),
+            Self::UnknownClient => f.write_str("no client has that address"),
+            Self::ToMany => f.write_str("to many hosts at once"),
+            Self::PeerNotAllowed => f.write_str("from an address that is not allowed"),
+            Self::ForeignSource => f.write_str("from a foreign source"),
+            Self::ImpossibleSource => f.write_str("from no host's address"),
+            Self::TakenSource => f.write_str("from another client's address"),
+            Self::TableFull => f.write_str("no room for another client"),
+            Self::ClientToClient => f.write_str("from client to client"),
             Self::Stranger => f.write_str("not from the server"),
             Self::OwnSource => f.write_str("from our own address"),
             Self::Loop => f.write_str("tunnel in the tunnel"),
@@ -107,6 +132,14 @@ impl Cause {
             Self::System(error) => format!("system-{error:?}").into(),
             Self::NotIp => "not-ip".into(),
             Self::NoPeer => "no-client".into(),
+            Self::UnknownClient => "unknown-client".into(),
+            Self::ToMany => "to-many".into(),
+            Self::PeerNotAllowed => "peer-not-allowed".into(),
+            Self::ForeignSource => "foreign-source".into(),
+            Self::ImpossibleSource => "impossible-source".into(),
+            Self::TakenSource => "taken-source".into(),
+            Self::TableFull => "table-full".into(),
+            Self::ClientToClient => "client-to-client".into(),
             Self::Stranger => "not-from-server".into(),
             Self::OwnSource => "own-source".into(),
             Self::Loop => "loop".into(),
@@ -133,7 +166,27 @@ impl Cause {
 
 /// The packets dropped, by cause.
 #[derive(Debug, Default)]
-pub struct Drops(Vec<(Cause, u64)>);
+pub struct Drops(Vec<OfCause>);
+
+#[derive(Debug)]
+struct OfCause {
+    cause: Cause,
+    packets: u64,
+    said: Option<Said>,
+}
+
+/// What was said last about a cause.
+#[derive(Debug)]
+struct Said {
+    at: Duration,
+    /// How many packets had been dropped by then.
+    packets: u64,
+    /// How long nothing is said from then on.
+    pause: Duration,
+}
+
+/// The shortest and the longest time between two lines about one cause.
+const PAUSES: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(60));
 
 impl Drops {
     /// Counts one dropped packet; the first of each cause is logged as the warning that `say` makes.
@@ -145,16 +198,50 @@ impl Drops {
 
     /// Counts one dropped packet without a word, for what is no trouble; says whether it was the first of its cause.
     pub fn note(&mut self, cause: Cause) -> bool {
-        match self.0.iter_mut().find(|(known, _)| known.is(&cause)) {
-            Some((_, packets)) => {
-                *packets += 1;
-                false
-            }
-            None => {
-                self.0.push((cause, 1));
-                true
+        let dropped = self.of(cause);
+        dropped.packets += 1;
+        dropped.packets == 1
+    }
+
+    /// Counts one dropped packet whose cause may be another sender each time. It is logged as the warning that `say` makes,
+    /// but no more often than once a second, and less often the longer it goes on.
+    pub fn warn(&mut self, cause: Cause, now: Duration, say: impl FnOnce() -> String) {
+        let dropped = self.of(cause);
+        dropped.packets += 1;
+        if let Some(unsaid) = dropped.may_say(now) {
+            match unsaid {
+                0 => warn!("{}", say()),
+                more => warn!("{} ({more} more since the last such line)", say()),
             }
         }
+    }
+
+    fn of(&mut self, cause: Cause) -> &mut OfCause {
+        let place = self.0.iter().position(|dropped| dropped.cause.is(&cause)).unwrap_or_else(|| {
+            self.0.push(OfCause { cause, packets: 0, said: None });
+            self.0.len() - 1
+        });
+        &mut self.0[place]
+    }
+}
+
+impl OfCause {
+    /// Whether something is to be said now; and of how many packets before the last nothing was.
+    fn may_say(&mut self, now: Duration) -> Option<u64> {
+        let (shortest, longest) = PAUSES;
+        let pause = match &self.said {
+            None => shortest,
+            Some(said) => {
+                let passed = now.saturating_sub(said.at);
+                if passed < said.pause {
+                    return None;
+                }
+                if passed > 2 * said.pause { shortest } else { (2 * said.pause).min(longest) }
+            }
+        };
+        let before = self.said.as_ref().map_or(0, |said| said.packets);
+        self.said = Some(Said { at: now, packets: self.packets, pause });
+        Some(self.packets - 1 - before)
     }
 }
 
@@ -167,6 +254,8 @@ pub struct Counts {
     pub sent: Tally,
     /// What was dropped, on the way in or out.
     pub drops: Drops,
+    /// How many inner addresses of clients are known, and how many there may be; of a server's socket alone.
+    pub clients: Option<(usize, usize)>,
 }
 
 /// What the end of a tunnel at the socket is called.
@@ -218,17 +307,20 @@ fn as_json(ends: &[(&str, &Counts)]) -> Value {
     let tally = |tally: Tally| json!({ "packets": tally.packets, "bytes": tally.bytes });
     let end = |(name, counts): &(&str, &Counts)| {
         let mut dropped = Map::new();
-        for (cause, packets) in &counts.drops.0 {
+        for OfCause { cause, packets, .. } in &counts.drops.0 {
             let sum = dropped.entry(cause.key()).or_insert_with(|| json!(0));
             *sum = json!(sum.as_u64().unwrap_or(0) + packets);
         }
         let key = if *name == UDP { "udp" } else { "tun" };
-        let told = json!({
+        let mut told = json!({
             "name": name,
             "received": tally(counts.received),
             "sent": tally(counts.sent),
             "dropped": dropped,
         });
+        if let Some((known, most)) = counts.clients {
+            told["clients"] = json!({ "known": known, "most": most });
+        }
         (key.to_string(), told)
     };
     Value::Object(ends.iter().map(end).collect())
@@ -238,8 +330,8 @@ fn as_json(ends: &[(&str, &Counts)]) -> Value {
 pub fn summary(ends: &[(&str, &Counts)]) -> String {
     let traffic: Vec<_> = ends.iter().map(|(name, c)| format!("{name}: {} in, {} out", c.received, c.sent)).collect();
     let drops: Vec<_> = ends.iter().flat_map(|(_, counts)| &counts.drops.0).collect();
-    let total: u64 = drops.iter().map(|(_, packets)| packets).sum();
-    let reasons: Vec<_> = drops.iter().map(|(cause, packets)| format!("{packets} {cause}")).collect();
+    let total: u64 = drops.iter().map(|dropped| dropped.packets).sum();
+    let reasons: Vec<_> = drops.iter().map(|OfCause { cause, packets, .. }| format!("{packets} {cause}")).collect();
     let colon = if reasons.is_empty() { "" } else { ": " };
     format!("{}; dropped {total}{colon}{}", traffic.join("; "), reasons.join(", "))
 }
@@ -274,6 +366,7 @@ mod tests {
         udp.drops.note(Cause::NoReply(NoReply::NotEchoRequest));
         udp.drops.note(Cause::NoReply(NoReply::Source([224, 0, 0, 1].into())));
         udp.drops.note(Cause::System(Errno::ECONNREFUSED));
+        udp.clients = Some((2, 4096));
         let mut report = Report::to(Some(&path)).unwrap();
         tun.sent.add(1_000_000);
         report.tell(&[("tun0", &tun), (UDP, &udp)]);
@@ -283,7 +376,7 @@ mod tests {
         let none = json!({ "packets": 0, "bytes": 0 });
         let expected = json!({
             "tun": { "name": "tun0", "received": { "packets": 1, "bytes": 84 }, "sent": none, "dropped": {} },
-            "udp": { "name": "UDP", "received": none, "sent": none,
+            "udp": { "name": "UDP", "received": none, "sent": none, "clients": { "known": 2, "most": 4096 },
                      "dropped": { "no-reply": 2, "system-ECONNREFUSED": 1 } },
         });
         assert_eq!(told, expected);
@@ -297,6 +390,24 @@ mod tests {
         assert!(drops.note(Cause::NoReply(NoReply::Source([224, 0, 0, 1].into()))));
         assert!(!drops.note(Cause::NoReply(NoReply::Source([224, 0, 0, 2].into()))));
         assert!(drops.note(Cause::NoReply(NoReply::NotEchoRequest)));
+    }
+
+    #[test]
+    fn what_goes_on_is_said_at_most_once_a_second_and_less_and_less_often() {
+        let mut dropped = OfCause { cause: Cause::ForeignSource, packets: 0, said: None };
+        let mut said = Vec::new();
+        // Ten packets a second, for two minutes.
+        for tenth in 0..1200 {
+            dropped.packets += 1;
+            said.extend(dropped.may_say(Duration::from_millis(tenth * 100)).map(|unsaid| (tenth / 10, unsaid)));
+        }
+        assert_eq!(said, [(0, 0), (1, 9), (3, 19), (7, 39), (15, 79), (31, 159), (63, 319)]);
+        // After a silence the next is said at once, and then a second is enough again.
+        let mut at = |second| {
+            dropped.packets += 1;
+            dropped.may_say(Duration::from_secs(second)).is_some()
+        };
+        assert_eq!([at(1000), at(1000), at(1001), at(1002), at(1003)], [true, false, true, false, true]);
     }
 
     #[test]

@@ -16,6 +16,7 @@ use netlink_sys::protocols::NETLINK_ROUTE;
 use netlink_sys::{Socket, SocketAddr};
 use nix::libc;
 
+use crate::addresses::Addresses;
 use crate::error::{Context, Error, Result};
 use crate::forwarding::Forwarding;
 use crate::memory;
@@ -90,6 +91,14 @@ impl Interface {
     /// The addresses that were configured here.
     pub fn addresses(&self) -> impl Iterator<Item = IpAddr> {
         self.settings.iter().flat_map(|settings| &settings.addresses).map(IpNet::addr)
+    }
+
+    /// The addresses of this interface and of this host, for whoever judges packets by them.
+    ///
+    /// # Errors
+    /// The kernel refuses a netlink socket, or a list of its addresses.
+    pub fn known_addresses(&self) -> Result<Addresses> {
+        Addresses::of(&self.name, self.index)
     }
 
     /// Whether the kernel would send a packet for `destination` through this interface.

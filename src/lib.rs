@@ -9,7 +9,7 @@
 //! | the handout | [`steps`] | a file per step; steps never import each other |
 //! | the testbed | [`lab`], [`demo`] | hosts as namespaces; the handout as a story |
 //! | a step's surroundings | [`lines`], [`counts`], [`logging`], [`recording`], [`upkeep`], [`signals`], [`clock`], [`memory`], [`privileges`], [`keeper`] | what is printed, counted, logged; what is done beside packets; a small resident size; rights: given up, and kept by whom |
-//! | the network | [`tun`], [`interface`], [`link`], [`path`], [`select`], [`mtu`], [`net`], [`forwarding`] | the TUN device, batches of packets, the MTU, waiting, addresses and routes |
+//! | the network | [`tun`], [`interface`], [`link`], [`path`], [`mtu`], [`addresses`], [`select`], [`net`], [`forwarding`] | the TUN device, batches of packets, the MTU, waiting, addresses and routes |
 //! | the fast path | [`fast`] | behind [`link`]: many packets at a time |
 //! | packets | [`packet`] | pure: validate, describe, answer, refuse, rewrite, cut, reassemble |
 //! | data | [`topology`], [`error`], [`output`], [`pcapng`] | the lab's network; the one error type; printing; files for Wireshark |
@@ -24,6 +24,7 @@
 //! the packet is written to the server's TUN device, and the server's kernel routes it on to userv.
 #![deny(unsafe_code)]
 
+pub mod addresses;
 pub mod cli;
 pub mod clock;
 pub mod counts;

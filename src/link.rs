@@ -11,13 +11,17 @@ use std::os::fd::AsFd;
 use crate::counts::Counts;
 use crate::error::Result;
 
+mod clients;
 mod fit;
+mod peers;
 mod tun;
 mod udp;
 
 pub use crate::fast::Parts;
 pub use crate::fast::vnet::LENGTH as TUN_HEADER;
+pub use clients::Rules;
 pub use fit::Fit;
+pub use peers::{News, Peers, Refused};
 pub use tun::TunLink;
 pub use udp::{UdpLink, bind};
 

@@ -219,6 +219,11 @@ impl Net {
         Ok(all.into_iter().filter(|(of, _)| *of == index).map(|(_, address)| address).collect())
     }
 
+    /// All addresses, each with the number of its interface.
+    pub fn addresses_by_index(&self) -> Result<Vec<(u32, IpNet)>> {
+        self.all_addresses().context(|| "cannot list the addresses".into())
+    }
+
     /// The interfaces, each with its addresses. One that goes meanwhile is no error.
     pub fn links_and_addresses(&self) -> Result<Vec<(Link, Vec<IpNet>)>> {
         let links = self.links()?;

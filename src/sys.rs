@@ -13,7 +13,7 @@ use nix::cmsg_space;
 use nix::fcntl::{FcntlArg, OFlag, fcntl};
 use nix::libc;
 use nix::sys::signal::{SaFlags, SigAction, SigHandler, SigSet, Signal, sigaction};
-use nix::sys::socket::{ControlMessageOwned, MsgFlags, SockaddrLike, SockaddrStorage, recvmsg};
+use nix::sys::socket::{ControlMessageOwned, MsgFlags, recvmsg};
 use nix::unistd::{ForkResult, Pid};
 
 /// The most descriptors that [`receive_fds`] takes in one message (the kernel's own limit is 253, unix(7)).
@@ -372,7 +372,7 @@ pub const MAX_MESSAGES: usize = 32;
 #[derive(Clone, Copy)]
 struct Control([u8; 64]);
 
-/// Sends datagrams, many in one call (sendmmsg(2)), runs of one size with `UDP_SEGMENT` (udp(7)).
+/// Sends datagrams, many in one call (sendmmsg(2)), runs of one size with `UDP_SEGMENT` (udp(7)), each to its address.
 ///
 /// Returns how many of `messages` were sent, at least 1.
 ///
@@ -381,23 +381,21 @@ struct Control([u8; 64]);
 ///
 /// # Panics
 /// A message lies outside `bytes`.
-pub fn send_datagrams(
-    socket: BorrowedFd<'_>,
-    to: &SockaddrStorage,
-    bytes: &[u8],
-    messages: &[Datagrams],
-) -> io::Result<usize> {
+pub fn send_datagrams(socket: BorrowedFd<'_>, bytes: &[u8], messages: &[(Datagrams, SocketAddr)]) -> io::Result<usize> {
     let count = messages.len().min(MAX_MESSAGES);
-    // SAFETY: all bytes zero is a valid `iovec`, and a valid `mmsghdr`.
-    let (mut parts, mut headers): ([libc::iovec; MAX_MESSAGES], [libc::mmsghdr; MAX_MESSAGES]) =
-        unsafe { std::mem::zeroed() };
+    // SAFETY: all bytes zero is a valid `iovec`, `mmsghdr` and `sockaddr_in6`.
+    let (mut parts, mut headers, mut names): (
+        [libc::iovec; MAX_MESSAGES],
+        [libc::mmsghdr; MAX_MESSAGES],
+        [libc::sockaddr_in6; MAX_MESSAGES],
+    ) = unsafe { std::mem::zeroed() };
     let mut controls = [Control([0; 64]); MAX_MESSAGES];
-    for (index, message) in messages[..count].iter().enumerate() {
+    for (index, (message, to)) in messages[..count].iter().enumerate() {
         let datagrams = &bytes[message.place.clone()];
         parts[index] = libc::iovec { iov_base: datagrams.as_ptr().cast_mut().cast(), iov_len: datagrams.len() };
         let header = &mut headers[index].msg_hdr;
-        header.msg_name = to.as_ptr().cast_mut().cast();
-        header.msg_namelen = to.len();
+        header.msg_namelen = write_address(*to, &mut names[index]);
+        header.msg_name = (&raw mut names[index]).cast();
         header.msg_iov = &raw mut parts[index];
         header.msg_iovlen = 1;
         if datagrams.len() > message.size {
@@ -504,6 +502,27 @@ fn address(written: &libc::sockaddr_in6) -> Option<SocketAddr> {
     }
 }
 
+/// Writes a socket address as the kernel reads it, into room for either family; returns its length in bytes.
+fn write_address(address: SocketAddr, into: &mut libc::sockaddr_in6) -> libc::socklen_t {
+    match address {
+        SocketAddr::V6(address) => {
+            into.sin6_family = libc::AF_INET6 as libc::sa_family_t;
+            into.sin6_port = address.port().to_be();
+            into.sin6_addr.s6_addr = address.ip().octets();
+            (into.sin6_flowinfo, into.sin6_scope_id) = (address.flowinfo(), address.scope_id());
+            size_of::<libc::sockaddr_in6>() as libc::socklen_t
+        }
+        SocketAddr::V4(address) => {
+            // SAFETY: a `sockaddr_in` is shorter, aligned no wider, and valid whatever its bytes are.
+            let into = unsafe { &mut *(&raw mut *into).cast::<libc::sockaddr_in>() };
+            into.sin_family = libc::AF_INET as libc::sa_family_t;
+            into.sin_port = address.port().to_be();
+            into.sin_addr.s_addr = u32::from(*address.ip()).to_be();
+            size_of::<libc::sockaddr_in>() as libc::socklen_t
+        }
+    }
+}
+
 /// Runs arithmetic with wider vectors where this processor has them: the compiler may use AVX2 for what it inlines.
 pub fn with_vectors<R>(arithmetic: impl FnOnce() -> R) -> R {
     #[cfg(target_arch = "x86_64")]
@@ -524,4 +543,25 @@ pub fn with_vectors<R>(arithmetic: impl FnOnce() -> R) -> R {
 pub fn tun_descriptor(interface: tun_tap::Iface) -> OwnedFd {
     // SAFETY: `into_raw_fd` gives up an open descriptor, and nobody else has it.
     unsafe { OwnedFd::from_raw_fd(interface.into_raw_fd()) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_socket_address_is_read_as_it_was_written() {
+        for text in ["192.0.2.1:9090", "[2001:db8::1]:9", "[::ffff:192.0.2.1]:65535"] {
+            // SAFETY: all bytes zero is a valid `sockaddr_in6`.
+            let mut written: libc::sockaddr_in6 = unsafe { std::mem::zeroed() };
+            let length = write_address(text.parse().unwrap(), &mut written);
+            assert_eq!(length, if text.starts_with('[') { 28 } else { 16 });
+            assert_eq!(address(&written), text.parse().ok(), "{text}");
+        }
+        let scoped: SocketAddr = SocketAddrV6::new("fe80::1".parse().unwrap(), 9, 0, 7).into();
+        // SAFETY: see above.
+        let mut written: libc::sockaddr_in6 = unsafe { std::mem::zeroed() };
+        write_address(scoped, &mut written);
+        assert_eq!(address(&written), Some(scoped));
+    }
 }

@@ -77,14 +77,21 @@ fn a_name_that_no_interface_can_have_is_refused() {
 
 #[test]
 fn an_option_of_the_other_role_is_refused() {
-    for option in [&["--port", "9"][..], &["--bind", "127.0.0.1"], &["--forward"]] {
+    for option in [
+        &["--port", "9"][..],
+        &["--bind", "127.0.0.1"],
+        &["--forward"],
+        &["--allow-peer", "192.0.2.0/24"],
+        &["--allow-source", "192.0.2.0/24"],
+        &["--client-to-client"],
+        &["--max-peers", "9"],
+        &["--peer-timeout", "9"],
+    ] {
         let said = usage_error(&[&["vpn", "--role", "client"], option].concat());
         assert_eq!(said, format!("{} can only be used with --role server", option[0]));
     }
-    for option in [&["--server", "127.0.0.1"][..], &["--route", "192.0.2.0/24"]] {
-        let said = usage_error(&[&["vpn", "--role", "server"], option].concat());
-        assert_eq!(said, format!("{} can only be used with --role client", option[0]));
-    }
+    let said = usage_error(&["vpn", "--role", "server", "--server", "127.0.0.1"]);
+    assert_eq!(said, "--server can only be used with --role client");
 }
 
 #[test]
@@ -94,6 +101,8 @@ fn options_that_exclude_each_other_are_refused() {
     let both = usage_error(&["vpn", "--role", "client", "--no-offload", "--offload=tun"]);
     assert!(both.contains("--no-offload") && both.contains("--offload <LIST>"), "{both}");
     let routed = ["client", "--server", "127.0.0.1", "--no-configure", "--route", "192.0.2.0/24"];
+    assert!(usage_error(&routed).contains("--no-configure"));
+    let routed = ["vpn", "--role", "server", "--no-configure", "--route", "192.0.2.0/24"];
     assert!(usage_error(&routed).contains("--no-configure"));
 }
 

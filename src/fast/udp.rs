@@ -93,14 +93,19 @@ impl Messages {
     }
 }
 
-/// Joins packets that lie back to back and are of one size, only the last of them shorter, into runs.
-pub fn runs(places: impl Iterator<Item = Range<usize>>, join: bool, into: &mut Vec<Datagrams>) {
+/// Joins packets for one destination that lie back to back and are of one size, only the last of them shorter, into runs.
+pub fn runs(
+    places: impl Iterator<Item = (Range<usize>, SocketAddr)>,
+    join: bool,
+    into: &mut Vec<(Datagrams, SocketAddr)>,
+) {
     let (most, most_bytes) = MOST_IN_RUN;
     into.clear();
-    for place in places {
+    for (place, to) in places {
         match into.last_mut() {
-            Some(run)
+            Some((run, whose))
                 if join
+                    && *whose == to
                     && !run.place.is_empty()
                     && run.place.end == place.start
                     && run.place.len().is_multiple_of(run.size)
@@ -110,7 +115,7 @@ pub fn runs(places: impl Iterator<Item = Range<usize>>, join: bool, into: &mut V
             {
                 run.place.end = place.end;
             }
-            _ => into.push(Datagrams { size: place.len().max(1), place }),
+            _ => into.push((Datagrams { size: place.len().max(1), place }, to)),
         }
     }
 }
@@ -118,6 +123,10 @@ pub fn runs(places: impl Iterator<Item = Range<usize>>, join: bool, into: &mut V
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    fn to(host: u8) -> SocketAddr {
+        SocketAddr::from(([192, 0, 2, host], 9))
+    }
 
     /// How many datagrams of which size each run has, for datagrams back to back.
     fn runs_of(lengths: &[usize]) -> Vec<(usize, usize)> {
@@ -136,8 +145,9 @@ mod tests {
     #[track_caller]
     fn runs_at(places: &[Range<usize>]) -> Vec<(usize, usize)> {
         let mut joined = Vec::new();
-        runs(std::iter::once(0..1), true, &mut joined);
-        runs(places.iter().cloned(), true, &mut joined);
+        runs(std::iter::once((0..1, to(1))), true, &mut joined);
+        runs(places.iter().map(|place| (place.clone(), to(1))), true, &mut joined);
+        let joined: Vec<_> = joined.into_iter().map(|(run, _)| run).collect();
         let pieces = |run: &Datagrams| {
             let (place, size) = (run.place.clone(), run.size);
             (0..run.count()).map(move |at| place.start + at * size..place.end.min(place.start + (at + 1) * size))
@@ -191,11 +201,20 @@ mod tests {
     }
 
     #[test]
+    fn a_run_has_one_destination() {
+        let places = [(0..100, to(1)), (100..200, to(1)), (200..300, to(2)), (300..400, to(1)), (400..450, to(1))];
+        let mut joined = Vec::new();
+        runs(places.into_iter(), true, &mut joined);
+        let runs: Vec<_> = joined.iter().map(|(run, whose)| (run.place.clone(), *whose)).collect();
+        assert_eq!(runs, [(0..200, to(1)), (200..300, to(2)), (300..450, to(1))]);
+    }
+
+    #[test]
     fn without_the_kernels_help_each_datagram_is_alone() {
         let mut alone = Vec::new();
-        runs([0..100, 100..200, 200..200].into_iter(), false, &mut alone);
-        assert_eq!(alone.iter().map(|run| run.place.clone()).collect::<Vec<_>>(), [0..100, 100..200, 200..200]);
-        assert!(alone.iter().all(|run| run.count() == 1));
+        runs([0..100, 100..200, 200..200].map(|place| (place, to(1))).into_iter(), false, &mut alone);
+        assert_eq!(alone.iter().map(|(run, _)| run.place.clone()).collect::<Vec<_>>(), [0..100, 100..200, 200..200]);
+        assert!(alone.iter().all(|(run, _)| run.count() == 1));
     }
 
     #[test]

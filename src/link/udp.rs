@@ -6,6 +6,7 @@ use std::net::{IpAddr, SocketAddr, UdpSocket};
 use std::ops::Range;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
 use std::rc::Rc;
+use std::time::Duration;
 
 use log::{debug, info};
 use nix::errno::Errno;
@@ -13,10 +14,13 @@ use nix::libc;
 use nix::poll::{PollFd, PollFlags, poll};
 use nix::sys::socket::{ControlMessageOwned, MsgFlags, SockaddrStorage, recvmsg, setsockopt, sockopt};
 
+use crate::addresses::Addresses;
+use crate::clock;
 use crate::counts::{Cause, Counts};
 use crate::error::{Context, Error, RUN_AS_ROOT, Result};
 use crate::fast::Parts;
 use crate::fast::udp::{Messages, runs};
+use crate::link::clients::{Change, Clients, Rules, Told};
 use crate::link::{Batch, Link, plain};
 use crate::packet::{self, protocol};
 use crate::path::Path;
@@ -38,7 +42,9 @@ pub struct UdpLink {
     path: Rc<Path>,
     counts: Counts,
     many: Option<Messages>,
-    runs: Vec<Datagrams>,
+    /// The packets of a batch, each with where it goes; and the runs that they make.
+    routed: Vec<(Range<usize>, SocketAddr)>,
+    runs: Vec<(Datagrams, SocketAddr)>,
     recording: Option<(Recording, SocketAddr)>,
 }
 
@@ -48,8 +54,8 @@ enum Peer {
     /// The server, as the client knows it: datagrams come from its address. Its port is where they go to, but may not be
     /// the one that they come from, for a server that answers through a second socket is one, too.
     Server(SocketAddr),
-    /// The client, as the server knows it: where its last packet came from.
-    Client(Option<SocketAddr>),
+    /// The clients, as the server knows them: where packets with their inner addresses came from.
+    Clients(Box<Clients>),
 }
 
 /// What the socket's queue of errors held; each is counted by then.
@@ -75,12 +81,13 @@ impl UdpLink {
         Self::new(bind(SocketAddr::new(any, 0))?, Peer::Server(server))
     }
 
-    /// The server's end of a tunnel, which waits at `local` for a client.
+    /// The server's end of tunnels, which waits at `local` for clients, and takes what these rules allow. Until
+    /// [`UdpLink::judge_by`] it takes no packet but those of `--allow-source`.
     ///
     /// # Errors
     /// The port is in use or needs root; the address is none of this machine's.
-    pub fn on(local: SocketAddr) -> Result<Self> {
-        Self::new(bind(local)?, Peer::Client(None))
+    pub fn on(local: SocketAddr, rules: Rules) -> Result<Self> {
+        Self::new(bind(local)?, Peer::Clients(Box::new(Clients::new(rules))))
     }
 
     fn new(socket: UdpSocket, peer: Peer) -> Result<Self> {
@@ -94,7 +101,15 @@ impl UdpLink {
         let known = if let Peer::Server(server) = peer { Some(server) } else { None };
         let local = socket.local_addr().context(|| "cannot ask for the socket's address".into())?;
         let path = Rc::new(Path::new(local.ip(), known));
-        Ok(Self { socket, peer, path, counts: Counts::default(), many: None, runs: Vec::new(), recording: None })
+        let (routed, runs) = (Vec::new(), Vec::new());
+        Ok(Self { socket, peer, path, counts: Counts::default(), many: None, routed, runs, recording: None })
+    }
+
+    /// Judges the inner sources of a server's clients by these addresses.
+    pub fn judge_by(&mut self, addresses: Addresses) {
+        if let Peer::Clients(clients) = &mut self.peer {
+            clients.judge_by(addresses);
+        }
     }
 
     /// The path to the other end. This link says where that is, and when something about the path may have changed.
@@ -139,16 +154,16 @@ impl UdpLink {
         self.socket.local_addr().context(|| "cannot ask for the socket's address".into())
     }
 
-    /// Where packets are sent to, if that is known yet.
+    /// The server; or the client that was heard last, if there is one yet.
     pub fn peer(&self) -> Option<SocketAddr> {
-        match self.peer {
-            Peer::Server(server) => Some(server),
-            Peer::Client(client) => client,
+        match &self.peer {
+            Peer::Server(server) => Some(*server),
+            Peer::Clients(clients) => clients.last(),
         }
     }
 
     /// Decides on a datagram that lies at `place` in the batch's buffer: only IP packets from the right place go on.
-    fn accept(&mut self, place: Range<usize>, from: SocketAddr, into: &mut Batch) {
+    fn accept(&mut self, place: Range<usize>, from: SocketAddr, now: Duration, into: &mut Batch) {
         if let Some((recording, local)) = &self.recording {
             recording.datagram(Direction::In, *local, from, &into.bytes()[place.clone()]);
         }
@@ -160,55 +175,157 @@ impl UdpLink {
                 format!("ignored a datagram from {from}, which is not the server {server}")
             });
         }
-        if let Err(reason) = packet::validate(&into.bytes()[place.clone()]) {
-            return drops.count(Cause::NotIp, || format!("ignored a datagram from {}: {reason}", plain(from)));
-        }
-        if let Peer::Client(client) = &mut self.peer
-            && *client != Some(from)
+        if let Peer::Clients(clients) = &self.peer
+            && !clients.may_speak(from)
         {
-            meet(client, from);
-            self.path.leads_to(from);
+            return drops.warn(Cause::PeerNotAllowed, now, || {
+                format!("ignored a datagram from {}, which no --allow-peer allows", plain(from))
+            });
+        }
+        let ends = match packet::validate(&into.bytes()[place.clone()]) {
+            Ok(ends) => ends,
+            Err(reason) => {
+                return drops.count(Cause::NotIp, || format!("ignored a datagram from {}: {reason}", plain(from)));
+            }
+        };
+        if let Peer::Clients(clients) = &mut self.peer {
+            match clients.take(ends, from, now) {
+                Ok(Change::None) => {}
+                Ok(change) => self.met(ends.source, from, change),
+                Err(refusal) if refusal.is_usual(ends.source) => {
+                    drops.note(refusal.cause());
+                    return;
+                }
+                Err(refusal) => {
+                    return drops.warn(refusal.cause(), now, || Told { refusal, ends, from, clients }.to_string());
+                }
+            }
         }
         self.counts.received.add(place.len());
         into.keep(place);
+    }
+
+    /// Follows a client that is new or somewhere else. The first is worth a line; afterwards anybody could make us write
+    /// them.
+    fn met(&mut self, inner: IpAddr, from: SocketAddr, change: Change) {
+        let Peer::Clients(clients) = &self.peer else { return };
+        match change {
+            Change::None => {}
+            Change::New { first: true } => info!("The client is at {}", plain(from)),
+            Change::New { first: false } => debug!("A client with the address {inner} is at {}", plain(from)),
+            Change::Moved(before) => {
+                debug!("The client {inner} moved from {} to {}", plain(before), plain(from));
+                if !clients.has_host(before.ip()) {
+                    self.path.leads_no_longer_to(before.ip());
+                }
+            }
+        }
+        self.counts.clients = Some(clients.count());
+        self.path.leads_to(from);
+    }
+
+    /// Looks now and then which clients are in use.
+    fn survey(&mut self, now: Duration) {
+        if let Peer::Clients(clients) = &mut self.peer
+            && let Some(hosts) = clients.survey(now)
+        {
+            self.counts.clients = Some(clients.count());
+            // A client that is silent has a path nevertheless, while there is no other.
+            if !hosts.is_empty() {
+                self.path.leads_only_to(&hosts);
+            }
+        }
     }
 
     /// Receives one datagram, or many.
     fn receive(&mut self, into: &mut Batch) -> io::Result<()> {
         let Some(mut many) = self.many.take() else {
             let (length, from) = self.socket.recv_from(into.room())?;
-            self.accept(0..length, from, into);
+            let now = clock::now();
+            self.accept(0..length, from, now, into);
+            self.survey(now);
             return Ok(());
         };
         let result = many.recv(&self.socket, into);
         if result.is_ok() {
-            many.received().for_each(|(place, from)| self.accept(place, from, into));
+            let now = clock::now();
+            many.received().for_each(|(place, from)| self.accept(place, from, now, into));
+            self.survey(now);
         }
         self.many = Some(many);
         result
     }
 
-    /// Sends these packets, joined to runs of one size where the kernel cuts them again.
-    fn send_runs(&mut self, packets: &Batch, peer: SocketAddr, join: bool) -> Result<()> {
-        let places = packets.places().iter().cloned();
+    /// Decides where each packet of the batch goes; what goes nowhere is counted.
+    fn route(&mut self, packets: &Batch) {
+        let mut routed = std::mem::take(&mut self.routed);
+        routed.clear();
+        for place in packets.places() {
+            let packet = &packets.bytes()[place.clone()];
+            let to = match &mut self.peer {
+                Peer::Server(server) => Ok(*server),
+                Peer::Clients(clients) => clients.route(packet),
+            };
+            match to {
+                Ok(to) if is_datagram_to(packet, to) => self.lose_way(packet, Cause::Loop),
+                Ok(to) => routed.push((place.clone(), to)),
+                Err(cause) => self.lose_way(packet, cause),
+            }
+        }
+        self.routed = routed;
+    }
+
+    /// Counts a packet out of the TUN device that goes nowhere.
+    fn lose_way(&mut self, packet: &[u8], cause: Cause) {
+        let destination = || packet::validate(packet).map_or("nobody".into(), |ends| ends.destination.to_string());
+        let drops = &mut self.counts.drops;
+        match cause {
+            Cause::Loop => drops.count(cause, || {
+                let peer = match &self.peer {
+                    Peer::Server(server) => server.to_string(),
+                    Peer::Clients(_) => destination(),
+                };
+                format!(
+                    "a datagram of the tunnel itself came out of the TUN device: a route leads {peer} into the tunnel"
+                )
+            }),
+            Cause::NoPeer => {
+                if drops.note(cause) {
+                    info!("Waiting for a client: until it has sent something, there is nowhere to send packets to");
+                }
+            }
+            // Each kernel says something to all now and then.
+            Cause::ToMany => {
+                drops.note(cause);
+            }
+            Cause::ClientToClient => drops.warn(cause, clock::now(), || {
+                format!("a packet for {} comes from another client; see --client-to-client", destination())
+            }),
+            _ => drops.warn(cause, clock::now(), || {
+                format!("a packet for {} goes nowhere: no client has sent anything from that address", destination())
+            }),
+        }
+    }
+
+    /// Sends the packets of this buffer, joined to runs of one size where the kernel cuts them again.
+    fn send_runs(&mut self, bytes: &[u8], join: bool) -> Result<()> {
         let mut messages = std::mem::take(&mut self.runs);
-        runs(places.filter(|place| !self.is_loop(&packets.bytes()[place.clone()], peer)), join, &mut messages);
-        let to = SockaddrStorage::from(peer);
+        runs(self.routed.iter().cloned(), join, &mut messages);
         let (mut rest, mut patient) = (&messages[..], true);
-        while let [first, ..] = rest {
-            let mut sent = sys::send_datagrams(self.socket.as_fd(), &to, packets.bytes(), rest);
+        while let [(first, to), ..] = rest {
+            let mut sent = sys::send_datagrams(self.socket.as_fd(), bytes, rest);
             if is(&sent, Errno::EAGAIN) && patient {
                 // Once in a batch: what is stuck is not to keep the loop from everything else.
                 patient = self.wait_for_room();
-                sent = sys::send_datagrams(self.socket.as_fd(), &to, packets.bytes(), rest);
+                sent = sys::send_datagrams(self.socket.as_fd(), bytes, rest);
             }
             let done = match sent {
                 Ok(count) => {
-                    rest[..count].iter().for_each(|run| self.counts.sent.add_many(run.count(), run.place.len()));
+                    rest[..count].iter().for_each(|(run, _)| self.counts.sent.add_many(run.count(), run.place.len()));
                     count
                 }
                 Err(error) => {
-                    self.send_alone(first, packets.bytes(), peer, &error)?;
+                    self.send_alone(first, bytes, *to, &error)?;
                     1
                 }
             };
@@ -223,7 +340,7 @@ impl UdpLink {
     fn send_alone(&mut self, run: &Datagrams, bytes: &[u8], peer: SocketAddr, error: &io::Error) -> Result<()> {
         match (error.raw_os_error().map(Errno::from_raw), &mut self.many) {
             (Some(full @ (Errno::EAGAIN | Errno::ENOBUFS | Errno::ENOMEM)), _) => {
-                (0..run.count()).for_each(|_| self.count_loss(full));
+                (0..run.count()).for_each(|_| self.count_loss(full, Some(peer)));
                 return Ok(());
             }
             // udp(7) has no word on it: a device that cannot make checksums refuses runs (net/ipv4/udp.c).
@@ -233,19 +350,6 @@ impl UdpLink {
             _ => {}
         }
         run.each().try_for_each(|place| self.send_packet(&bytes[place], peer))
-    }
-
-    /// Whether the packet is one of the tunnel's own datagrams; then it is counted.
-    fn is_loop(&mut self, packet: &[u8], peer: SocketAddr) -> bool {
-        let own = is_datagram_to(packet, peer);
-        if own {
-            self.counts.drops.count(Cause::Loop, || {
-                format!(
-                    "a datagram of the tunnel itself came out of the TUN device: a route leads {peer} into the tunnel"
-                )
-            });
-        }
-        own
     }
 
     /// Sends one packet as one datagram.
@@ -264,26 +368,25 @@ impl UdpLink {
         }
         match result {
             Ok(_) => self.counts.sent.add(packet.len()),
-            Err(error) => self.lose(&error)?,
+            Err(error) => self.lose(&error, Some(peer))?,
         }
         Ok(())
     }
 
     /// Counts what the system refused to send or receive.
-    fn lose(&mut self, error: &io::Error) -> Result<()> {
+    fn lose(&mut self, error: &io::Error, peer: Option<SocketAddr>) -> Result<()> {
         let error = Errno::from_raw(error.raw_os_error().unwrap_or(0));
         if matches!(error, Errno::EBADF | Errno::ENOTSOCK | Errno::EFAULT) {
             return Err(Error::failed("the UDP socket does not work any more").because(error));
         }
-        self.count_loss(error);
+        self.count_loss(error, peer);
         Ok(())
     }
 
-    fn count_loss(&mut self, error: Errno) {
+    fn count_loss(&mut self, error: Errno, peer: Option<SocketAddr>) {
         if error == Errno::EMSGSIZE {
             self.path.doubt();
         }
-        let peer = self.peer();
         self.counts.drops.count(Cause::System(error), || {
             lost(&peer.map_or("the network".into(), |peer| plain(peer).to_string()), error)
         });
@@ -291,9 +394,9 @@ impl UdpLink {
 
     /// A router has said how large a packet may be from there on (RFC 1191). The kernel has noted it, and cuts the next
     /// datagrams accordingly.
-    fn learn(&mut self, mtu: u32) {
+    fn learn(&mut self, mtu: u32, peer: Option<SocketAddr>) {
         self.path.doubt();
-        let peer = self.peer().map_or("the other end".into(), |peer| plain(peer).to_string());
+        let peer = peer.map_or("the other end".into(), |peer| plain(peer).to_string());
         self.counts.drops.count(Cause::System(Errno::EMSGSIZE), || {
             format!("a datagram is lost: a network on the way to {peer} takes packets of {mtu} bytes at most")
         });
@@ -303,14 +406,15 @@ impl UdpLink {
     /// calls the socket readable.
     fn hear_errors(&mut self) -> Heard {
         let mut heard = Heard::Nothing;
-        while let Some(error) = next_error(&self.socket) {
+        while let Some((error, to)) = next_error(&self.socket) {
+            let peer = to.or(self.peer());
             heard = match error.ee_origin {
                 libc::SO_EE_ORIGIN_LOCAL => Heard::OwnRefusal,
                 _ => Heard::Network,
             };
             match (heard, Errno::from_raw(error.ee_errno as i32)) {
-                (Heard::Network, Errno::EMSGSIZE) => self.learn(error.ee_info),
-                (_, errno) => self.count_loss(errno),
+                (Heard::Network, Errno::EMSGSIZE) => self.learn(error.ee_info, peer),
+                (_, errno) => self.count_loss(errno, peer),
             }
         }
         heard
@@ -329,29 +433,27 @@ impl Link for UdpLink {
         match self.receive(into) {
             Ok(()) => {}
             Err(error) if self.hear_errors() != Heard::Nothing || error.kind() == ErrorKind::WouldBlock => {}
-            Err(error) => self.lose(&error)?,
+            Err(error) => self.lose(&error, self.peer())?,
         }
         Ok(())
     }
 
     fn send(&mut self, packets: &Batch) -> Result<()> {
-        let Some(peer) = self.peer() else {
-            for _ in packets.iter() {
-                if self.counts.drops.note(Cause::NoPeer) {
-                    info!("Waiting for a client: until it has sent something, there is nowhere to send packets to");
-                }
-            }
-            return Ok(());
-        };
+        self.route(packets);
+        let bytes = packets.bytes();
         if let Some((recording, local)) = &self.recording {
-            packets.iter().for_each(|packet| recording.datagram(Direction::Out, *local, peer, packet));
+            self.routed.iter().for_each(|(place, to)| {
+                recording.datagram(Direction::Out, *local, *to, &bytes[place.clone()]);
+            });
         }
         match &self.many {
-            Some(many) if packets.len() > 1 => self.send_runs(packets, peer, many.joins()),
-            _ => packets.iter().try_for_each(|packet| match self.is_loop(packet, peer) {
-                true => Ok(()),
-                false => self.send_packet(packet, peer),
-            }),
+            Some(many) if self.routed.len() > 1 => self.send_runs(bytes, many.joins()),
+            _ => {
+                let routed = std::mem::take(&mut self.routed);
+                routed.iter().try_for_each(|(place, to)| self.send_packet(&bytes[place.clone()], *to))?;
+                self.routed = routed;
+                Ok(())
+            }
         }
     }
 
@@ -386,26 +488,21 @@ pub fn bind(local: SocketAddr) -> Result<UdpSocket> {
     })
 }
 
-/// The next error in the socket's queue.
-fn next_error(socket: &UdpSocket) -> Option<libc::sock_extended_err> {
+/// The next error in the socket's queue, and where the datagram was to go that it is about.
+fn next_error(socket: &UdpSocket) -> Option<(libc::sock_extended_err, Option<SocketAddr>)> {
     let mut control = nix::cmsg_space!([u8; 128]);
     let mut datagram = [0; 64];
     let mut into = [IoSliceMut::new(&mut datagram)];
     let flags = MsgFlags::MSG_ERRQUEUE | MsgFlags::MSG_DONTWAIT;
-    let message = recvmsg::<()>(socket.as_raw_fd(), &mut into, Some(&mut control), flags).ok()?;
-    message.cmsgs().ok()?.find_map(|control| match control {
+    let message = recvmsg::<SockaddrStorage>(socket.as_raw_fd(), &mut into, Some(&mut control), flags).ok()?;
+    let error = message.cmsgs().ok()?.find_map(|control| match control {
         ControlMessageOwned::Ipv4RecvErr(error, _) | ControlMessageOwned::Ipv6RecvErr(error, _) => Some(error),
         _ => None,
-    })
-}
-
-/// Remembers where the client is now. The first is worth a line; afterwards anybody could make us write them.
-fn meet(client: &mut Option<SocketAddr>, from: SocketAddr) {
-    match client {
-        None => info!("The client is at {}", plain(from)),
-        Some(before) => debug!("The client moved from {} to {}", plain(*before), plain(from)),
-    }
-    *client = Some(from);
+    })?;
+    let to = message.address.as_ref();
+    let v4 = to.and_then(SockaddrStorage::as_sockaddr_in).map(|to| SocketAddr::V4((*to).into()));
+    let v6 = to.and_then(SockaddrStorage::as_sockaddr_in6).map(|to| SocketAddr::V6((*to).into()));
+    Some((error, v4.or(v6)))
 }
 
 /// Whether the packet is a UDP datagram to `peer`, as this tunnel itself sends them (RFC 791, RFC 8200, RFC 768).
@@ -447,120 +544,4 @@ fn lost(peer: &str, error: Errno) -> String {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    const LOCAL: &str = "127.0.0.1:0";
-
-    /// A minimal IPv4 packet: UDP from port 1 to port 9090 of 192.0.2.1, without payload.
-    fn packet() -> Vec<u8> {
-        let mut packet = vec![0; 28];
-        packet[0] = 0x45;
-        packet[3] = 28;
-        packet[8] = 64;
-        packet[9] = 17;
-        packet[12..16].copy_from_slice(&[192, 0, 2, 9]);
-        packet[16..20].copy_from_slice(&[192, 0, 2, 1]);
-        packet[20..28].copy_from_slice(&[0, 1, 0x23, 0x82, 0, 8, 0, 0]);
-        packet
-    }
-
-    fn batch_of(packet: &[u8]) -> Batch {
-        let mut batch = Batch::new();
-        batch.push(packet);
-        batch
-    }
-
-    /// Receives until something was counted as received or dropped.
-    fn receive(link: &mut UdpLink, batch: &mut Batch) {
-        crate::select::readable([link.as_fd()], &nix::sys::signal::SigSet::empty()).unwrap();
-        link.recv(batch).unwrap();
-    }
-
-    #[test]
-    fn a_datagram_of_the_tunnel_itself_is_recognised() {
-        let mut packet = packet();
-        assert!(is_datagram_to(&packet, "192.0.2.1:9090".parse().unwrap()));
-        assert!(is_datagram_to(&packet, "[::ffff:192.0.2.1]:9090".parse().unwrap()));
-        assert!(!is_datagram_to(&packet, "192.0.2.1:9091".parse().unwrap()));
-        assert!(!is_datagram_to(&packet, "192.0.2.2:9090".parse().unwrap()));
-        packet[9] = 6;
-        assert!(!is_datagram_to(&packet, "192.0.2.1:9090".parse().unwrap()));
-        assert!(!is_datagram_to(&[0x4f], "192.0.2.1:9090".parse().unwrap()));
-    }
-
-    #[test]
-    fn the_server_answers_to_where_the_last_packet_came_from() {
-        let mut server = UdpLink::on(LOCAL.parse().unwrap()).unwrap();
-        let clients = [(); 2].map(|()| UdpSocket::bind(LOCAL).unwrap());
-        let mut batch = batch_of(&packet());
-        server.send(&batch).unwrap();
-        assert_eq!(server.peer(), None);
-        for client in &clients {
-            client.send_to(&packet(), server.socket.local_addr().unwrap()).unwrap();
-            receive(&mut server, &mut batch);
-            assert_eq!(server.peer(), Some(client.local_addr().unwrap()));
-            server.send(&batch).unwrap();
-            let mut answer = [0; 100];
-            assert_eq!(client.recv(&mut answer).unwrap(), 28);
-        }
-    }
-
-    #[test]
-    fn what_is_no_ip_packet_is_dropped_and_does_not_move_the_client() {
-        let mut server = UdpLink::on(LOCAL.parse().unwrap()).unwrap();
-        let stranger = UdpSocket::bind(LOCAL).unwrap();
-        let mut batch = Batch::new();
-        for datagram in [&b"hello"[..], b""] {
-            stranger.send_to(datagram, server.socket.local_addr().unwrap()).unwrap();
-            receive(&mut server, &mut batch);
-            assert!(batch.is_empty());
-        }
-        assert_eq!(server.peer(), None);
-    }
-
-    #[test]
-    fn the_client_takes_packets_from_any_port_of_the_server_but_from_no_other_address() {
-        let server = UdpSocket::bind(LOCAL).unwrap();
-        let mut client = UdpLink::to_server(server.local_addr().unwrap()).unwrap();
-        let here = SocketAddr::new(server.local_addr().unwrap().ip(), client.socket.local_addr().unwrap().port());
-        let mut batch = Batch::new();
-        for (other, packets) in [("127.0.0.1:0", 1), ("127.0.0.2:0", 0)] {
-            UdpSocket::bind(other).unwrap().send_to(&packet(), here).unwrap();
-            receive(&mut client, &mut batch);
-            assert_eq!(batch.len(), packets, "from {other}");
-        }
-    }
-
-    #[test]
-    fn a_server_that_is_not_up_yet_is_counted_and_loses_no_later_packet() {
-        let server = UdpSocket::bind(LOCAL).unwrap();
-        let address = server.local_addr().unwrap();
-        drop(server);
-        let mut client = UdpLink::to_server(address).unwrap();
-        let mut batch = batch_of(&packet());
-        client.send(&batch).unwrap();
-        let server = UdpSocket::bind(address).unwrap();
-        batch = batch_of(&packet());
-        client.send(&batch).unwrap();
-        assert_eq!(server.recv(&mut [0; 100]).unwrap(), 28);
-        let said = crate::counts::summary(&[("UDP", client.counts())]);
-        assert!(said.ends_with("dropped 1: 1 connection refused"), "{said}");
-    }
-
-    #[test]
-    fn an_oversized_packet_is_counted_and_survived() {
-        let server = UdpSocket::bind(LOCAL).unwrap();
-        let mut client = UdpLink::to_server(server.local_addr().unwrap()).unwrap();
-        client.send(&batch_of(&[0x45; 65535])).unwrap();
-        let said = crate::counts::summary(&[("UDP", client.counts())]);
-        assert!(said.ends_with("dropped 1: 1 message too long"), "{said}");
-    }
-
-    #[test]
-    fn a_port_in_use_is_an_error_that_says_so() {
-        let taken = UdpSocket::bind(LOCAL).unwrap();
-        let error = UdpLink::on(taken.local_addr().unwrap()).unwrap_err();
-        assert!(error.to_string().contains("the port is in use"), "{error}");
-    }
-}
+mod tests;

@@ -71,6 +71,7 @@ pub fn server() -> String {
         &[
             ("sudo vpnlab server", "says so where ip_forward is off".into()),
             ("sudo vpnlab server --forward", "switches it on as long as the server runs".into()),
+            (&format!("sudo vpnlab server --allow-source {SITE}"), "clients may have addresses there, too".into()),
         ],
         &format!("The port is {} by default, the address {}, the MTU {ETHERNET_MTU}.", lab.port, lab.server_address),
     )
@@ -86,6 +87,11 @@ pub fn vpn() -> String {
             ("sudo vpnlab vpn --role client", format!("on {}", lab.client)),
             (&format!("sudo vpnlab vpn --role client --server {server}:{port} {}", routes(lab)), "same".into()),
             ("sudo vpnlab vpn --role server --forward", "and switch ip_forward on".into()),
+            ("sudo vpnlab vpn --role server --client-to-client", "its clients reach each other".into()),
+            (
+                &format!("sudo vpnlab vpn --role server --allow-source {SITE} --route {SITE}"),
+                "a site behind a client".into(),
+            ),
             ("sudo vpnlab vpn --role client --no-offload", "as slow as the handout's programs in C".into()),
             ("sudo vpnlab vpn --role client --offload=udp", "only this part of the fast path".into()),
         ],
@@ -97,6 +103,9 @@ pub fn vpn() -> String {
         ),
     )
 }
+
+/// A network that is in no lab: an example (RFC 5737).
+const SITE: &str = "198.51.100.0/24";
 
 fn lab() -> &'static Tunnel {
     &topology::current().tunnel

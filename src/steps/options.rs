@@ -3,6 +3,7 @@
 use std::net::{IpAddr, Ipv4Addr, SocketAddr, ToSocketAddrs};
 use std::path::PathBuf;
 use std::str::FromStr;
+use std::time::Duration;
 
 use clap::{Args, ValueEnum};
 use ipnet::IpNet;
@@ -12,7 +13,7 @@ use crate::counts::Report;
 use crate::error::{Error, Result};
 use crate::forwarding::Forwarding;
 use crate::interface::{Interface, Settings};
-use crate::link::{self, Parts, UdpLink};
+use crate::link::{self, Parts, Rules, UdpLink};
 use crate::memory;
 use crate::net::{Entry, Net};
 use crate::packet::{SMALLEST_MTU_V4, SMALLEST_MTU_V6};
@@ -193,14 +194,24 @@ pub struct ClientOptions {
     #[arg(long, value_name = "HOST[:PORT]")]
     pub server: Option<ServerName>,
     /// Network that is reached through the tunnel; may be given more than once
-    #[arg(long = "route", value_name = "CIDR", value_parser = network)]
+    #[arg(long = "route", value_name = "CIDR", value_parser = network, help_heading = "Options")]
     pub routes: Vec<IpNet>,
 }
 
 impl ClientOptions {
-    /// An error if any of these options is given: they belong to another role.
+    /// An error if any of these options is given that belong to another role: a server may have routes, too.
     pub fn refuse(&self, role: &str) -> Result<()> {
-        refuse(&[("--server", self.server.is_some()), ("--route", !self.routes.is_empty())], role)
+        refuse(&[("--server", self.server.is_some())], role)
+    }
+
+    /// An error if routes are given that cannot be set.
+    pub fn check_routes(&self, tun: &TunOptions) -> Result<()> {
+        match self.routes.first() {
+            Some(route) if tun.no_configure => {
+                Err(Error::usage(format!("--route {route} cannot be used with --no-configure")))
+            }
+            _ => Ok(()),
+        }
     }
 
     /// Looks up the server's address.
@@ -239,9 +250,7 @@ impl ClientOptions {
         server: SocketAddr,
         default: &[IpNet],
     ) -> Result<(Tun, Interface)> {
-        if let (true, Some(route)) = (tun.no_configure, self.routes.first()) {
-            return Err(Error::usage(format!("--route {route} cannot be used with --no-configure")));
-        }
+        self.check_routes(tun)?;
         let lab = &topology::current().tunnel;
         let mut settings = tun.settings(lab.client_address, mtu)?;
         settings.routes = if self.routes.is_empty() { default.to_vec() } else { self.routes.clone() };
@@ -271,13 +280,50 @@ pub struct ServerOptions {
     /// Switch ip_forward on, and off again at the end
     #[arg(long)]
     pub forward: bool,
+    /// Clients may come from this network only; may be given more than once [default: from anywhere]
+    #[arg(long = "allow-peer", value_name = "CIDR", value_parser = network)]
+    pub allow_peers: Vec<IpNet>,
+    /// Clients may have inner addresses in this network too, beside the TUN device's subnets: a site behind a client; may be
+    /// given more than once
+    #[arg(long = "allow-source", value_name = "CIDR", value_parser = network)]
+    pub allow_sources: Vec<IpNet>,
+    /// Clients may send to each other
+    #[arg(long)]
+    pub client_to_client: bool,
+    /// Remember N inner addresses of clients at most; half of them, if all but a few are one host's [default: 4096]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
+    pub max_peers: Option<u32>,
+    /// Give an inner address to another host once it was not used for more than SECONDS [default: 60]
+    #[arg(long, value_name = "SECONDS", value_parser = clap::value_parser!(u32).range(1..=86400))]
+    pub peer_timeout: Option<u32>,
 }
 
 impl ServerOptions {
     /// An error if any of these options is given: they belong to another role.
     pub fn refuse(&self, role: &str) -> Result<()> {
-        let given = [("--port", self.port.is_some()), ("--bind", self.bind.is_some()), ("--forward", self.forward)];
+        let given = [
+            ("--port", self.port.is_some()),
+            ("--bind", self.bind.is_some()),
+            ("--forward", self.forward),
+            ("--allow-peer", !self.allow_peers.is_empty()),
+            ("--allow-source", !self.allow_sources.is_empty()),
+            ("--client-to-client", self.client_to_client),
+            ("--max-peers", self.max_peers.is_some()),
+            ("--peer-timeout", self.peer_timeout.is_some()),
+        ];
         refuse(&given, role)
+    }
+
+    /// What the server takes from its clients.
+    fn rules(&self) -> Rules {
+        let default = Rules::default();
+        Rules {
+            allow_peer: self.allow_peers.clone(),
+            allow_source: self.allow_sources.clone(),
+            client_to_client: self.client_to_client,
+            max_peers: self.max_peers.map_or(default.max_peers, |most| most as usize),
+            peer_timeout: self.peer_timeout.map_or(default.peer_timeout, |time| Duration::from_secs(time.into())),
+        }
     }
 
     /// Opens the UDP socket that the server listens on.
@@ -285,21 +331,29 @@ impl ServerOptions {
     /// # Errors
     /// The port is in use or needs root; the address is none of this machine's.
     pub fn listen(&self) -> Result<UdpLink> {
-        let link = UdpLink::on(listening_address(self.bind, self.port))?;
+        let link = UdpLink::on(listening_address(self.bind, self.port), self.rules())?;
         info!("Start UDP server on port {}", link.local()?.port());
         Ok(link)
     }
 
-    /// Creates and configures the TUN device of a server, and looks after forwarding.
+    /// Creates and configures the TUN device of a server, with these routes through it, by whose addresses `net` judges clients; and looks after
+    /// forwarding.
     ///
     /// # Errors
     /// As [`TunOptions::open`]; and `--forward` is refused.
-    pub fn open_tun(&self, tun: &TunOptions, mtu: u32) -> Result<(Tun, Interface)> {
+    pub fn open_tun(
+        &self,
+        tun: &TunOptions,
+        mtu: u32,
+        routes: &[IpNet],
+        net: &mut UdpLink,
+    ) -> Result<(Tun, Interface)> {
         let lab = &topology::current().tunnel;
-        let settings = tun.settings(lab.server_address, mtu)?;
+        let settings = Settings { routes: routes.to_vec(), ..tun.settings(lab.server_address, mtu)? };
         warn_of_one_address(&settings, lab.client_address, "client");
         let forwarding = Forwarding::prepare(settings.addresses.iter().map(IpNet::addr), self.forward)?;
         let (device, interface) = tun.open(settings)?;
+        net.judge_by(interface.known_addresses()?);
         Ok((device, interface.with(forwarding)))
     }
 }

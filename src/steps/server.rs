@@ -32,7 +32,7 @@ pub fn run(args: &ServerArgs) -> Result<()> {
     let local = net.local()?;
 
     // To the kernel, what we write comes in through the TUN device; it forwards what is not for this host.
-    let (tun, interface) = args.server.open_tun(&args.tun, ETHERNET_MTU)?;
+    let (tun, interface) = args.server.open_tun(&args.tun, ETHERNET_MTU, &[], &mut net)?;
     let mut tun = TunLink::new(tun, interface.addresses()).recorded(recording);
 
     // Anybody may send to our port, so this process goes on without the rights that it needed so far.

@@ -38,7 +38,7 @@ pub struct VpnArgs {
 pub enum Role {
     /// Sends to a server, and reaches its networks through the tunnel
     Client,
-    /// Waits for a client, and answers to where it last sent from
+    /// Waits for clients, and sends to where each was heard last
     Server,
 }
 
@@ -65,11 +65,13 @@ fn run_client(args: &VpnArgs, options: &TunOptions) -> Result<()> {
 
 fn run_server(args: &VpnArgs, options: &TunOptions) -> Result<()> {
     args.client.refuse("--role client")?;
+    args.client.check_routes(&args.tun)?;
     let recording = args.tun.pcap.begin()?;
     let report = args.tun.stats.begin()?;
     let signals = Signals::block()?;
-    let net = args.server.listen()?.recorded(recording)?;
-    let (tun, interface) = args.server.open_tun(options, net.path().mtu())?;
+    let mut net = args.server.listen()?.recorded(recording)?;
+    let mtu = net.path().mtu();
+    let (tun, interface) = args.server.open_tun(options, mtu, &args.client.routes, &mut net)?;
     carry(args, tun, interface, net, signals, report)
 }
 

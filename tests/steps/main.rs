@@ -6,6 +6,7 @@ mod common;
 #[path = "../fixtures/mod.rs"]
 mod fixtures;
 
+mod clients;
 mod ending;
 mod log;
 mod mistakes;

@@ -14,7 +14,7 @@ const MISTAKES: [Mistake; 14] = [
     ("useru", &["vpn"], USED_WRONGLY, &["--role"]),
     ("useru", &["vpn", "--role", "nobody"], USED_WRONGLY, &["nobody", "client", "server"]),
     ("useru", &["vpn", "--role", "client", "--forward"], USED_WRONGLY, &["--forward", "--role server"]),
-    ("server", &["vpn", "--role", "server", "--route", "10.1.1.0/24"], USED_WRONGLY, &["--route", "--role client"]),
+    ("server", &["vpn", "--role", "server", "--server", "10.1.2.3"], USED_WRONGLY, &["--server", "--role client"]),
     ("useru", &["tun-read", "--tun", "sixteen_bytes_xx"], USED_WRONGLY, &["sixteen_bytes_xx", "15 bytes"]),
     ("useru", &["tun-read", "--address", "10.1.3.1"], USED_WRONGLY, &["10.1.3.1/24"]),
     ("useru", &["tun-read", "--mtu", "67"], USED_WRONGLY, &["--mtu", "68..=65535"]),

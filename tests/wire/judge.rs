@@ -111,9 +111,11 @@ pub fn cut(bytes: &[u8]) -> Option<Vec<Vec<u8>>> {
 #[track_caller]
 pub fn runs(places: &[Range<usize>], join: bool) {
     let mut joined = Vec::new();
-    udp::runs(places.iter().cloned(), join, &mut joined);
+    let to = std::net::SocketAddr::from(([192, 0, 2, 1], 9));
+    udp::runs(places.iter().map(|place| (place.clone(), to)), join, &mut joined);
     let mut datagrams = Vec::new();
-    for run in &joined {
+    for (run, whose) in &joined {
+        assert_eq!(*whose, to);
         let Range { start, end } = run.place;
         let count = (end - start).div_ceil(run.size).max(1);
         assert_eq!(run.count(), count);
