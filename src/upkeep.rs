@@ -28,9 +28,9 @@ pub struct Upkeep {
 }
 
 impl Upkeep {
-    /// Attends to `signals`, and has the interface kept, where there is one; the counts go to `report`. With this call the process gives up its rights,
-    /// and may become another one ([`crate::keeper`]): all that takes rights, or names a file, comes before it, and what
-    /// belongs to a process, like a timer, after it.
+    /// Attends to `signals`, and has the interface kept, where there is one; the counts go to `report`. With this call the
+    /// process gives up its rights, and may become another one ([`crate::keeper`]): all that takes rights, or names a file,
+    /// comes before it, and what belongs to a process, like a timer, after it.
     ///
     /// # Errors
     /// Those of [`Keeper::of`] and [`privileges::bar`].
