@@ -230,10 +230,19 @@ impl<'l> Soak<'l> {
 
     fn kill(&mut self, end: End) {
         let running = self.ends[end as usize].take().expect("both ends run between two blows");
-        let signal = ["KILL", "TERM"][self.chance.below(2) as usize];
-        let done = running.end_with(signal);
-        let is_right = if signal == "TERM" { done.code == 0 } else { done.code == 137 };
-        assert!(is_right && !done.stderr.contains("panicked"), "{end:?} after SIG{signal}: {done:#?}");
+        let done = match self.chance.below(3) {
+            0 => running.end_with("TERM").ok(),
+            1 => running.end_with("KILL").expect(137),
+            _ => {
+                // The one that reads the network; the other notices.
+                let script = format!("kill -KILL $(cat /proc/{0}/task/{0}/children)", running.pid());
+                self.lab.sh(end.host(), &script).ok();
+                let done = running.wait();
+                assert_ne!(done.code, 0, "{end:?} says that its child was killed: {done:#?}");
+                done
+            }
+        };
+        assert!(!done.stderr.contains("panicked"), "{end:?}: {done:#?}");
         thread::sleep(self.chance.milliseconds(0, 1500));
         let running = end.start(self.lab);
         self.sampled.begin(end.host(), running.pid());

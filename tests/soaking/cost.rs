@@ -9,7 +9,8 @@ use crate::fixtures::{Running, program};
 use crate::sampled::Row;
 
 /// For how long is measured.
-const WHILE: Duration = Duration::from_secs(4);
+const WHILE: Duration = Duration::from_secs(3);
+const ROUNDS: usize = 5;
 
 /// How much a client may lose to a flood, and how much a full tunnel may add to a packet's time.
 const LEAST_SHARE: f64 = 0.5;
@@ -67,28 +68,45 @@ pub fn measure(lab: &Lab) -> Vec<Row> {
     added("a ping beside a full download");
     down.end();
     for kind in ["junk", "foreign", "invented"] {
-        // Each by itself: a flood that stopped the client would leave nothing to compare the next with.
+        let (alone, beside, rate) = beside_a_flood(lab, kind);
+        let share = beside / alone;
+        let was =
+            format!("{alone:.0} Mbit/s, then {beside:.0}: {:.0} % ({rate:.0} thousand datagrams/s)", share * 100.0);
+        // An invented address that is free is a client's: what comes from there is carried like everything else.
+        let (must_be, holds) = match kind {
+            "invented" => ("not promised", true),
+            _ => ("at least half", share >= LEAST_SHARE),
+        };
+        rows.push(Row::new(&format!("an upload beside a flood of {kind}"), &was, must_be, holds));
+    }
+    rows
+}
+
+/// What an upload has without and with a flood in turn, in Mbit/s, and how many thousand datagrams a second the flood has;
+/// of several rounds the middle one.
+#[track_caller]
+fn beside_a_flood(lab: &Lab, kind: &str) -> (f64, f64, f64) {
+    let (mut alone, mut beside, mut rates) = (Vec::new(), Vec::new(), Vec::new());
+    for _ in 0..ROUNDS {
+        // Each round by itself: a flood that stopped the upload would leave nothing to compare the next with.
         let up = Load::start(lab, "useru", "userv", "10.1.1.2");
         bytes_come(lab, "server", 10 << 20);
-        let alone = megabits(lab);
+        alone.push(megabits(lab));
         let before = arrived(lab);
         let seconds = (WHILE + Duration::from_secs(3)).as_secs().to_string();
         let flood = Running::start(lab, "mallory", &[&program("flood.c"), "10.1.2.3", "9090", &seconds, kind]);
         eventually("the flood arrives", || arrived(lab) > before + 50_000);
         let (before, started) = (arrived(lab), Instant::now());
-        let beside = megabits(lab);
-        let rate = (arrived(lab) - before) as f64 / started.elapsed().as_secs_f64() / 1000.0;
+        beside.push(megabits(lab));
+        rates.push((arrived(lab) - before) as f64 / started.elapsed().as_secs_f64() / 1000.0);
         flood.wait().ok();
         up.end();
-        let share = beside / alone;
-        rows.push(Row::new(
-            &format!("an upload beside a flood of {kind}"),
-            &format!("{alone:.0} Mbit/s, then {beside:.0}: {:.0} % ({rate:.0} thousand datagrams/s)", share * 100.0),
-            "at least half",
-            share >= LEAST_SHARE,
-        ));
     }
-    rows
+    let middle = |mut of: Vec<f64>| {
+        of.sort_by(f64::total_cmp);
+        of[ROUNDS / 2]
+    };
+    (middle(alone), middle(beside), middle(rates))
 }
 
 /// How many datagrams the stranger has sent.

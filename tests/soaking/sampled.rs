@@ -143,8 +143,8 @@ impl Sampled {
                 ));
             }
         }
-        // The kernel's limits: what a socket may hold at most (the machine's rmem_max, or what was forced), a TUN's 500.
-        for (queue, bound) in [("bytes in a socket", 64 << 20), ("packets in a TUN device", 10_240)] {
+        // A socket is given 8 MiB, which the kernel doubles for its own needs; a TUN device has the queue of fq_codel(8).
+        for (queue, bound) in [("bytes in a socket", 17 << 20), ("packets in a TUN device", 10_240)] {
             let longest = self.queues.get(queue).copied().unwrap_or(0);
             let was = format!("{longest} at most");
             rows.push(Row::new(&format!("queues: {queue}"), &was, &format!("at most {bound}"), longest <= bound));
