@@ -1,6 +1,6 @@
 //! Which addresses this host has, and which subnets its TUN device is in: what a server needs to know of an inner source.
 //!
-//! The server's socket ([`crate::link`]) judges clients by it, and has it looked at again once a second while packets come:
+//! The server's socket ([`crate::link`]) judges clients by it, and has it looked at again now and then while packets come:
 //! an address may be given to the device at any time, and that takes no right to see. Nothing here changes anything.
 
 use std::cell::{Cell, Ref, RefCell};

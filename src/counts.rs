@@ -74,6 +74,8 @@ pub enum Cause {
     TableFull,
     /// From a client to another client.
     ClientToClient,
+    /// It tells a client of a shorter way, and there is none.
+    Redirect,
     /// A datagram that the server did not send.
     Stranger,
     /// It comes from our own address: the kernel believes no packet that comes from outside and claims that.
@@ -111,6 +113,7 @@ impl fmt::Display for Cause {
             Self::TakenSource => f.write_str("from another client's address"),
             Self::TableFull => f.write_str("no room for another client"),
             Self::ClientToClient => f.write_str("from client to client"),
+            Self::Redirect => f.write_str("ICMP redirect"),
             Self::Stranger => f.write_str("not from the server"),
             Self::OwnSource => f.write_str("from our own address"),
             Self::Loop => f.write_str("tunnel in the tunnel"),
@@ -140,6 +143,7 @@ impl Cause {
             Self::TakenSource => "taken-source".into(),
             Self::TableFull => "table-full".into(),
             Self::ClientToClient => "client-to-client".into(),
+            Self::Redirect => "redirect".into(),
             Self::Stranger => "not-from-server".into(),
             Self::OwnSource => "own-source".into(),
             Self::Loop => "loop".into(),

@@ -20,6 +20,9 @@ use crate::link::peers::{News, Peers, Refused};
 use crate::link::plain;
 use crate::packet::{Ends, protocol};
 
+/// How long at least between two looks at the addresses for the sake of sources that are none of a client's.
+const LOOKS: Duration = Duration::from_millis(20);
+
 /// What a server takes, and from whom.
 #[derive(Debug, Clone)]
 pub struct Rules {
@@ -61,6 +64,8 @@ pub struct Clients {
     last: Option<SocketAddr>,
     /// The client to which goes what has no better place, if there is one alone.
     sole: Option<SocketAddr>,
+    /// When the addresses were looked at for a stranger's sake.
+    looked: Duration,
     /// The second in which `sole` was determined last.
     surveyed: u64,
     /// The last packet that was taken: its ends, where it came from, and the second.
@@ -109,6 +114,7 @@ impl Clients {
             sites: vec![None; rules.allow_source.len()],
             last: None,
             sole: None,
+            looked: Duration::ZERO,
             surveyed: 0,
             taken: None,
             found: None,
@@ -150,7 +156,11 @@ impl Clients {
         self.follow_addresses();
         let change = match self.peers.renew(ends.source, from, now) {
             true => Change::None,
-            false => self.meet(ends.source, from, now)?,
+            false => match self.meet(ends.source, from, now) {
+                // The device may have got an address just now.
+                Err(Refusal::Foreign) if self.looks_again(now) => self.meet(ends.source, from, now)?,
+                met => met?,
+            },
         };
         self.hear_site(ends.source, from, now);
         self.last = Some(from);
@@ -161,17 +171,26 @@ impl Clients {
         Ok(change)
     }
 
+    /// Looks at the addresses again, though not for each packet that a stranger sends; says whether they have changed.
+    fn looks_again(&mut self, now: Duration) -> bool {
+        if now.saturating_sub(self.looked) >= LOOKS {
+            self.looked = now;
+            self.addresses.look();
+        }
+        let changed = self.version != self.addresses.version();
+        self.follow_addresses();
+        changed
+    }
+
     /// An inner source that was not there before.
     fn meet(&mut self, source: IpAddr, from: SocketAddr, now: Duration) -> Result<Change, Refusal> {
-        // What is in the table was judged when it came there.
-        if self.peers.find(source).is_none() {
-            self.judge(source, from)?;
-        }
+        self.judge(source, from)?;
+        // Whatever comes of it, some entries may change.
+        (self.taken, self.found) = (None, None);
         let news = self.peers.hear(source, from, now).map_err(|refused| match refused {
             Refused::Taken(by) => Refusal::Taken(by),
             Refused::Full => Refusal::Full,
         })?;
-        (self.taken, self.found) = (None, None);
         let first = self.last.is_none();
         let before = if let News::Moved(before) = news { before } else { from };
         self.sole = (first || self.sole == Some(from) || self.sole == Some(before)).then_some(from);
@@ -190,6 +209,9 @@ impl Clients {
     /// Nowhere, for this cause.
     pub fn route(&mut self, packet: &[u8]) -> Result<SocketAddr, Cause> {
         let Some(Ends { source, destination }) = ends(packet) else { return Err(Cause::NotIp) };
+        if is_redirect(packet) {
+            return Err(Cause::Redirect);
+        }
         if let Some((known, at)) = self.found
             && known == destination
         {
@@ -224,8 +246,8 @@ impl Clients {
         destination.is_multicast() || destination == Ipv4Addr::BROADCAST || known.is_whole_subnet(destination)
     }
 
-    /// Once a second: looks whether addresses have changed, and tells the hosts that are in use, each with the address where one of its clients is. Nothing, if this second
-    /// has been asked for already.
+    /// Once a second: looks whether addresses have changed, and tells the hosts that are in use, each with the address where
+    /// one of its clients is. Nothing, if this second has been asked for already.
     pub fn survey(&mut self, now: Duration) -> Option<Vec<SocketAddr>> {
         if self.surveyed == now.as_secs() {
             return None;
@@ -254,11 +276,13 @@ impl Clients {
         }
     }
 
-    /// Whether this inner source can be a client's.
+    /// Whether this inner source can be that of a client there. What is in the table was judged when it came there.
     fn judge(&self, source: IpAddr, from: SocketAddr) -> Result<(), Refusal> {
         let known = self.addresses.now();
-        // The tunnel's own datagrams would go through the tunnel.
-        if known.is_inside(from.ip().to_canonical()) {
+        let outer = from.ip().to_canonical();
+        // The tunnel's own datagrams would go through the tunnel. Every link has the same link-local subnet.
+        let link_local = matches!(outer, IpAddr::V6(v6) if v6.is_unicast_link_local());
+        if known.is_inside(outer) && !link_local {
             return Err(Refusal::OuterInside);
         }
         judge(source, &known, &self.rules.allow_source)
@@ -306,6 +330,15 @@ fn ends(packet: &[u8]) -> Option<Ends> {
             Some(Ends { source: address(source)?, destination: address(destination)? })
         }
         _ => None,
+    }
+}
+
+/// Whether the packet is an ICMP redirect (RFC 792; RFC 4861, section 4.5). To the kernel the clients are on one wire, so it
+/// tells each that it may reach the others directly; but there is only the tunnel.
+fn is_redirect(packet: &[u8]) -> bool {
+    match packet[0] >> 4 {
+        4 => packet.get(9) == Some(&protocol::ICMP) && packet.get(usize::from(packet[0] & 0x0f) * 4) == Some(&5),
+        _ => packet.get(6) == Some(&protocol::ICMPV6) && packet.get(40) == Some(&137),
     }
 }
 

@@ -294,8 +294,8 @@ impl UdpLink {
                     info!("Waiting for a client: until it has sent something, there is nowhere to send packets to");
                 }
             }
-            // Each kernel says something to all now and then.
-            Cause::ToMany => {
+            // Each kernel says something to all now and then, or knows a shorter way.
+            Cause::ToMany | Cause::Redirect => {
                 drops.note(cause);
             }
             Cause::ClientToClient => drops.warn(cause, clock::now(), || {

@@ -291,7 +291,7 @@ pub struct ServerOptions {
     #[arg(long)]
     pub client_to_client: bool,
     /// Remember N inner addresses of clients at most; half of them, if all but a few are one host's [default: 4096]
-    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=65536))]
     pub max_peers: Option<u32>,
     /// Give an inner address to another host once it was not used for more than SECONDS [default: 60]
     #[arg(long, value_name = "SECONDS", value_parser = clap::value_parser!(u32).range(1..=86400))]

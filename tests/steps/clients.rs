@@ -85,6 +85,8 @@ for_each_user! {
         let [_server, _first, _second] = all(&lab, &["--client-to-client"]);
         assert!(lab.pings("useru", "userv") && lab.pings("userx", "userv"));
         assert!(lab.pings("useru", SECOND) && lab.pings("userx", CLIENT));
+        let done = lab.exec("useru", &["ping", "-c3", "-i0.2", "-W2", SECOND]).ok();
+        assert!(!done.stdout.contains("Redirect"), "{done:#?}");
         transfer(&lab, "useru", "userx", SECOND, 1_000_000);
     }
 

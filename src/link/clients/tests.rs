@@ -114,6 +114,13 @@ fn without_addresses_nothing_is_taken_and_with_them_it_is() {
 fn a_datagram_from_inside_the_tunnel_is_none_of_a_client() {
     let mut clients = server(Rules::default());
     assert_eq!(take(&mut clients, "10.1.3.1", "10.1.3.9:9".parse().unwrap()), Err(Refusal::OuterInside));
+    // Nor does it get an address that was somebody's before.
+    take(&mut clients, "10.1.3.1", at(1, 9)).unwrap();
+    let later = NOW + Duration::from_secs(100);
+    let moved = clients.take(ends("10.1.3.1", "10.1.1.2"), "10.1.3.9:9".parse().unwrap(), later);
+    assert_eq!(moved, Err(Refusal::OuterInside));
+    // Link-local addresses are on every link.
+    assert!(take(&mut clients, "10.1.3.3", "[fe80::9]:9".parse().unwrap()).is_ok());
 }
 
 #[test]
@@ -193,6 +200,18 @@ fn a_site_has_one_client_until_that_is_silent() {
     let later = NOW + Duration::from_secs(61);
     clients.take(ends("10.7.0.9", "10.1.1.2"), at(1, 9), later).unwrap();
     assert_eq!(clients.route(&packet("10.1.1.2", "10.7.0.3")), Ok(at(1, 9)));
+}
+
+#[test]
+fn no_client_is_told_of_a_shorter_way() {
+    let mut clients = server(Rules::default());
+    take(&mut clients, "10.1.3.1", at(1, 9)).unwrap();
+    for (kind, verdict) in [(5, Err(Cause::Redirect)), (3, Ok(at(1, 9)))] {
+        assert_eq!(clients.route(&[&packet("10.1.3.2", "10.1.3.1")[..], &[kind, 1, 0, 0]].concat()), verdict);
+    }
+    for (kind, verdict) in [(137, Err(Cause::Redirect)), (136, Ok(at(1, 9)))] {
+        assert_eq!(clients.route(&[&packet("fe80::2", "fe80::1")[..], &[kind, 0, 0, 0]].concat()), verdict);
+    }
 }
 
 #[test]

@@ -115,6 +115,27 @@ fn a_flood_of_invented_addresses_pushes_nobody_out_and_memory_does_not_grow() {
 }
 
 #[test]
+fn a_flood_from_many_hosts_pushes_nobody_out_either() {
+    let mut peers = table(100);
+    for number in 0..20 {
+        peers.hear(inner(number), outer(number as u8, 4000), at(0)).unwrap();
+    }
+    for number in 1000..3000_u16 {
+        let [high, low] = number.to_be_bytes();
+        let stranger = SocketAddr::from(([203, 0, high, low], 4000));
+        assert_eq!(peers.hear(inner(number), stranger, at(1)).is_ok(), number < 1080, "{number}");
+        // Nor does it get what is somebody's.
+        assert_eq!(peers.hear(inner(7), stranger, at(1)), Err(Refused::Taken(outer(7, 4000))));
+    }
+    assert_eq!(peers.len(), 100);
+    assert!((0..20).all(|number| peers.find(inner(number)) == Some(outer(number as u8, 4000))));
+    // Who was there before may go on, and one that is new gets a place when the flood is over.
+    assert!(peers.renew(inner(7), outer(7, 4000), at(2)));
+    assert_eq!(peers.hear(inner(500), outer(100, 4000), at(TIMEOUT)), Err(Refused::Full));
+    assert_eq!(peers.hear(inner(500), outer(100, 4000), at(TIMEOUT + 1)), Ok(News::New));
+}
+
+#[test]
 fn one_host_does_not_take_the_whole_table() {
     let mut peers = table(100);
     let refused = (0..200).filter(|number| peers.hear(inner(*number), outer(200, 4000), at(0)).is_err()).count();
