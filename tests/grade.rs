@@ -237,6 +237,20 @@ for_each_user! {
         assert!(done.stdout.contains("more than 512 MB"), "{}", done.stdout);
     }
 
+    fn a_machine_without_tun_devices_is_no_fault_of_a_students(user: User) {
+        let (machine, at) = (Machine::new(user), directory());
+        let folder = at.join("submissions/right/sockets").display().to_string();
+        let report = at.join("results.json").display().to_string();
+        let hidden = ["--user", "--map-root-user", "--mount", "sh", "-c", "mount -t tmpfs none /dev/net && exec \"$@\"", "sh"];
+        let mut command = machine.command("unshare");
+        let arguments = ["grade", "--step", "1", "--gradescope", &report, &folder];
+        let output = command.args(hidden).arg(common::vpnlab()).args(arguments).output().expect("unshare can be run");
+        let said = String::from_utf8_lossy(&output.stderr);
+        assert_eq!(output.status.code(), Some(3), "{said}");
+        assert!(said.contains("cannot open /dev/net/tun"), "{said}");
+        assert!(fs::read_to_string(&report).unwrap().contains("cannot open /dev/net/tun"));
+    }
+
     fn vpnlab_passes_its_own_checks_each_time(user: User) {
         let machine = Machine::new(user);
         for _ in 0..rounds() {

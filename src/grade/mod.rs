@@ -1,7 +1,7 @@
 //! `vpnlab grade`: is the step done, and if not, why? Judges anybody's programs by what they do on the wire.
 //!
-//! This process reads submissions and writes reports. Each submission is graded by a `worker` of its own, which holds its
-//! lab and its sandbox and ends with them; `checks` are what it makes, on a `stage`.
+//! This process starts workers and writes reports. Each submission is read and graded by a `worker` of its own, which holds
+//! its lab and its sandbox and ends with them; `checks` are what it makes, on a `stage`.
 
 use std::fs::File;
 use std::io::{BufRead, BufReader, IsTerminal, Write};
@@ -14,7 +14,7 @@ use std::thread;
 use clap::{Args, ValueEnum};
 use indicatif::{ProgressBar, ProgressStyle};
 
-use crate::error::{Context, Error, Exit, Result};
+use crate::error::{Context, Error, Result};
 use crate::output;
 
 pub mod checks;
@@ -30,9 +30,8 @@ pub mod submission;
 pub mod watch;
 pub mod worker;
 
-use model::{Check, Grade, Status, VERSION};
+use model::{Check, Grade, Status};
 use rubric::Rubric;
-use submission::Submission;
 use worker::{Job, Told};
 
 /// `vpnlab grade`
@@ -55,7 +54,7 @@ pub struct GradeArgs {
     /// How much of the remedy is told
     #[arg(long, value_enum, default_value_t = Hint::Short)]
     hint: Hint,
-    /// Grade again whenever a file of a submission changes, until Ctrl-C
+    /// Grade again whenever a file of a submission or the rubric changes, until Ctrl-C
     #[arg(long, requires = "submissions")]
     watch: bool,
     /// How many points each check is worth, and which count: a TOML file
@@ -133,7 +132,8 @@ pub fn run(args: &GradeArgs) -> Result<u8> {
         return output::text(rubric::commented()).map(|()| 0);
     }
     if args.watch {
-        return watch::watch(&args.submissions, || once(args).map(drop)).map(|()| 0);
+        let watched: Vec<PathBuf> = args.submissions.iter().chain(&args.rubric).cloned().collect();
+        return watch::watch(&watched, || once(args).map(drop)).map(|()| 0);
     }
     once(args)
 }
@@ -150,8 +150,8 @@ fn once(args: &GradeArgs) -> Result<u8> {
         Ok(grades) => grades,
         Err(error) => {
             // Whoever waits for this file would else wait in vain.
-            let name = args.submissions.first().map_or("vpnlab".into(), |folder| folder.display().to_string());
-            files.gradescope(&ungraded(&name, &error.to_string()))?;
+            let name = name(args.submissions.first().map(PathBuf::as_path));
+            files.gradescope(&Grade { error: Some(error.to_string()), ..Grade::of(&name) })?;
             return Err(error);
         }
     };
@@ -165,15 +165,15 @@ fn once(args: &GradeArgs) -> Result<u8> {
     Ok(u8::from(!grades.iter().all(|grade| grade.passed)))
 }
 
-/// Reads and grades the submissions.
+/// Grades the submissions; the worker of each reads it.
 fn graded(args: &GradeArgs, evidence: Option<&evidence::Store>) -> Result<Vec<Grade>> {
     let rubric = args.rubric.as_deref().map(Rubric::read).transpose()?;
     sandbox::check()?;
-    let submissions = match args.submissions.is_empty() {
-        true => vec![Ok(Submission::own())],
-        false => submission::folders(&args.submissions)?.iter().map(|it| read(it, args)).collect::<Result<_>>()?,
+    let folders = match args.submissions.as_slice() {
+        [] => vec![None],
+        named => submission::folders(named)?.into_iter().map(Some).collect(),
     };
-    let mut grades = grade_all(args, submissions, evidence)?;
+    let mut grades = grade_all(args, &folders, evidence)?;
     grades.iter_mut().for_each(|grade| args.hint.apply(grade));
     if let Some(rubric) = &rubric {
         grades.iter_mut().for_each(|grade| rubric.apply(grade));
@@ -228,10 +228,14 @@ impl Reports {
 
 impl Files<'_> {
     fn write(mut self, grades: &[Grade]) -> Result<()> {
+        // One that cannot be written does not keep the others from it.
+        let mut done = grades.first().map_or(Ok(()), |grade| self.gradescope(grade));
         for (path, file, write) in &mut self.all {
-            file.write_all(write(grades).as_bytes()).context(|| format!("cannot write {}", path.display()))?;
+            let written =
+                file.write_all(write(grades).as_bytes()).context(|| format!("cannot write {}", path.display()));
+            done = done.and(written);
         }
-        grades.first().map_or(Ok(()), |grade| self.gradescope(grade))
+        done
     }
 
     fn gradescope(&self, grade: &Grade) -> Result<()> {
@@ -241,47 +245,19 @@ impl Files<'_> {
     }
 }
 
-/// Reads a submission. One that is not to be graded gets a grade that says why; a folder that is none ends the program.
-fn read(folder: &Path, args: &GradeArgs) -> Result<Result<Submission, Grade>> {
-    match Submission::read(folder, &args.python) {
-        Ok(submission) => Ok(Ok(submission)),
-        Err(error) if error.exit() == Exit::Usage => Err(error),
-        Err(error) => {
-            let name = folder.file_name().map_or_else(|| folder.into(), PathBuf::from);
-            Ok(Err(ungraded(&name.display().to_string(), &error.to_string())))
-        }
-    }
-}
-
-/// The grade of what cannot be graded.
-fn ungraded(name: &str, why: &str) -> Grade {
-    Grade {
-        version: VERSION,
-        submission: name.into(),
-        passed: false,
-        score: 0.0,
-        max_score: 0.0,
-        seconds: 0.0,
-        sandbox: Vec::new(),
-        steps: Vec::new(),
-        warnings: Vec::new(),
-        error: Some(why.into()),
-    }
-}
-
 /// Grades submissions, some at a time, each in a process of its own; the grades are in the order of the submissions.
 fn grade_all(
     args: &GradeArgs,
-    submissions: Vec<Result<Submission, Grade>>,
+    submissions: &[Option<PathBuf>],
     evidence: Option<&evidence::Store>,
 ) -> Result<Vec<Grade>> {
-    let names = submissions.iter().map(|it| it.as_ref().map_or_else(|grade| &grade.submission, |it| &it.name));
-    let folders = evidence.map_or(Vec::new(), |store| store.folders(names.map(String::as_str)));
+    let names: Vec<String> = submissions.iter().map(|it| name(it.as_deref())).collect();
+    let folders = evidence.map_or(Vec::new(), |store| store.folders(names.iter().map(String::as_str)));
     let folders: Vec<_> = folders.into_iter().map(Mutex::new).collect();
     let processors = thread::available_parallelism().map_or(1, usize::from);
     let jobs = args.jobs.map_or(processors, usize::from).min(submissions.len());
-    let shown = python_prefixes(&args.python);
-    let progress = Progress::new(args, &submissions);
+    let shown = python_prefixes(&python(&args.python));
+    let progress = Progress::new(args, submissions.len());
     let next = AtomicUsize::new(0);
     let done: Mutex<Vec<Option<Result<Grade>>>> = Mutex::new(submissions.iter().map(|_| None).collect());
     thread::scope(|scope| {
@@ -290,10 +266,7 @@ fn grade_all(
                 loop {
                     let place = next.fetch_add(1, Ordering::Relaxed);
                     let Some(submission) = submissions.get(place) else { return };
-                    let grade = match submission {
-                        Ok(submission) => grade_one(args, submission, &shown, &progress, folders.get(place)),
-                        Err(grade) => Ok(grade.clone()),
-                    };
+                    let grade = grade_one(args, submission.as_deref(), &shown, &progress, folders.get(place));
                     if let Ok(grade) = &grade {
                         progress.graded(grade);
                     }
@@ -309,22 +282,28 @@ fn grade_all(
     done.into_iter().flatten().collect()
 }
 
+/// What a submission is called.
+fn name(folder: Option<&Path>) -> String {
+    folder.map_or_else(|| "vpnlab".into(), submission::name)
+}
+
 /// Has a worker grade a submission.
 fn grade_one(
     args: &GradeArgs,
-    submission: &Submission,
+    folder: Option<&Path>,
     shown: &[PathBuf],
     progress: &Progress,
     evidence: Option<&Mutex<evidence::Folder>>,
 ) -> Result<Grade> {
-    let failed = || format!("cannot grade {}", submission.name);
+    let name = name(folder);
+    let failed = || format!("cannot grade {name}");
     let job = Job {
-        submission: submission.clone(),
+        folder: folder.map(Path::to_path_buf),
         steps: args.steps(),
         start_timeout: args.start_timeout,
         shown: shown.to_vec(),
         evidence: evidence.is_some(),
-        python: args.python.clone(),
+        python: python(&args.python),
     };
     let program = std::env::current_exe().context(failed)?;
     let mut worker = Command::new(program);
@@ -337,7 +316,7 @@ fn grade_one(
     let mut lacks = None;
     for line in BufReader::new(worker.stdout.take().ok_or_else(|| Error::failed(failed()))?).lines() {
         match serde_json::from_str(&line.context(failed)?).context(failed)? {
-            Told::Check(check) => progress.checked(&submission.name, &check),
+            Told::Check(check) => progress.checked(&name, &check),
             Told::Evidence { check, name, bytes } => {
                 if let Some(mut folder) = evidence.and_then(|it| it.lock().ok()) {
                     folder.add(&check, &name, &bytes);
@@ -351,7 +330,7 @@ fn grade_one(
     match (grade, lacks) {
         (Some(grade), _) => Ok(grade),
         (None, Some(lacks)) => Err(Error::environment(lacks)),
-        (None, None) => Ok(ungraded(&submission.name, "the grader's own process ended early")),
+        (None, None) => Ok(Grade { error: Some("the grader's own process ended early".into()), ..Grade::of(&name) }),
     }
 }
 
@@ -360,6 +339,13 @@ impl GradeArgs {
     fn steps(&self) -> Vec<u8> {
         (1..=4).filter(|step| self.steps.is_empty() || self.steps.contains(step)).collect()
     }
+}
+
+/// A Python that was named by its path, by its whole path: programs start in another folder. A link stays, since the Python of
+/// a virtual environment is one, and knows itself by its name.
+fn python(named: &str) -> String {
+    let full = std::path::absolute(named).ok().filter(|_| named.contains('/'));
+    full.map_or_else(|| named.into(), |path| path.display().to_string())
 }
 
 /// Where a Python that was chosen lives, if not in /usr: the sandbox has to show that.
@@ -381,14 +367,14 @@ struct Progress {
 }
 
 impl Progress {
-    fn new(args: &GradeArgs, submissions: &[Result<Submission, Grade>]) -> Self {
+    fn new(args: &GradeArgs, submissions: usize) -> Self {
         let checks = checks::CHECKS.iter().filter(|(step, ..)| args.steps().contains(step)).count();
-        let total = checks * submissions.iter().filter(|submission| submission.is_ok()).count();
+        let total = checks * submissions;
         let bar = std::io::stderr().is_terminal().then(|| {
             let style = ProgressStyle::with_template("{bar:24} {pos}/{len} {wide_msg}");
             ProgressBar::new(total as u64).with_style(style.unwrap_or_else(|_| ProgressStyle::default_bar()))
         });
-        Self { bar, many: submissions.len() > 1 }
+        Self { bar, many: submissions > 1 }
     }
 
     fn checked(&self, name: &str, check: &Check) {

@@ -11,7 +11,7 @@ use std::os::fd::OwnedFd;
 use std::os::unix::fs::PermissionsExt;
 use std::os::unix::process::ExitStatusExt;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, ExitStatus, Stdio};
+use std::process::{Child, Command, ExitStatus};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread;
@@ -39,8 +39,9 @@ const ADDRESSES: u64 = 4 << 30;
 const PROCESSES: usize = 64;
 const MOST_PROCESSES: u32 = 128;
 
-/// The size of a folder that a program may write to, in bytes; how much processor time a process has, in seconds.
+/// The size of a folder that a program may write to, in bytes, and of its /dev/shm; how much processor time a process has, in seconds.
 const DISK: u64 = 128 << 20;
+const SHARED: u64 = 16 << 20;
 const PROCESSOR: u32 = 60;
 
 /// What bounds a submission's use of the machine, for the report.
@@ -154,7 +155,9 @@ impl Sandbox {
             "bwrap",
         ]);
         command.args(self.arguments(host)).arg("--").args(words);
-        command.stdin(Stdio::null()).stdout(terminal.try_clone().context(failed)?).stderr(terminal);
+        // Nobody types anything; but a program that waits for Enter, or for its terminal among others, goes on waiting.
+        let [input, output] = [terminal.try_clone(), terminal.try_clone()];
+        command.stdin(input.context(failed)?).stdout(output.context(failed)?).stderr(terminal);
         // The child is in the network namespace of the thread that starts it.
         let child = namespace::inside(lab.network(host)?, || command.spawn().context(failed))?;
         drop(command);
@@ -203,6 +206,8 @@ impl Sandbox {
             "--remount-ro",
             "/dev",
         ]);
+        // POSIX semaphores and shared memory (shm_overview(7)): Python's multiprocessing wants them.
+        add(&["--size", &SHARED.to_string(), "--tmpfs", "/dev/shm"]);
         add(&["--size", &DISK.to_string(), "--tmpfs", "/tmp", "--bind", &self.work().display().to_string(), WORK]);
         add(&["--cap-drop", "ALL", "--cap-add", "CAP_NET_ADMIN", "--cap-add", "CAP_NET_RAW", "--clearenv"]);
         for (name, value) in [
@@ -372,6 +377,17 @@ pub fn computed() -> f64 {
     });
     // The kernel tells them in hundredths of a second on every Linux (sysconf(3), _SC_CLK_TCK).
     ticks.sum::<u64>() as f64 / 100.0
+}
+
+/// How many seconds of processor time the programs that run have wanted: what they used, and what they waited for while
+/// others used it (/proc/PID/task/TID/schedstat, Documentation/scheduler/sched-stats.rst; where there is none, what they
+/// used).
+pub fn wanted() -> f64 {
+    let tasks = inhabitants().into_iter().flat_map(|pid| fs::read_dir(format!("/proc/{pid}/task"))).flatten().flatten();
+    let told = tasks.filter_map(|task| fs::read_to_string(task.path().join("schedstat")).ok());
+    let nanoseconds = |text: &String| text.split(' ').take(2).filter_map(|word| word.parse::<u64>().ok()).sum::<u64>();
+    let told: Vec<u64> = told.map(|text| nanoseconds(&text)).collect();
+    if told.is_empty() { computed() } else { told.iter().sum::<u64>() as f64 / 1e9 }
 }
 
 /// What tells a program that is busy with its start from one that waits: how much it has computed, its processes.

@@ -12,6 +12,7 @@ use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::socket::{AddressFamily, MsgFlags, SockFlag, SockProtocol, SockType, SockaddrIn, bind, sendto, socket};
 
 use crate::error::{Context, Error, Result};
+use crate::grade::checks::PATIENCE;
 use crate::grade::model::Transcript;
 use crate::grade::sandbox::{self, Program, Sandbox, Watcher};
 use crate::grade::submission::{Role, Submission};
@@ -21,6 +22,7 @@ use crate::lab::{Lab, Mode, namespace};
 use crate::net::{Link, Net, Route};
 use crate::pcapng::Direction;
 use crate::topology::{self, HANDOUT, Topology};
+use crate::trace::evidence;
 
 /// How often the limits of a submission are looked at while something is waited for.
 const WATCH: Duration = Duration::from_millis(50);
@@ -38,6 +40,7 @@ pub struct Stage<'s> {
     pub done: Vec<String>,
     sandbox: &'s Sandbox,
     submission: &'s Submission,
+    start_timeout: Duration,
     captures: Vec<Capture>,
     programs: Vec<Program>,
     sockets: HashMap<(usize, Option<u16>), OwnedFd>,
@@ -47,11 +50,11 @@ pub struct Stage<'s> {
 }
 
 impl<'s> Stage<'s> {
-    /// A lab as a student has it at the start of this step of the handout.
+    /// A lab as a student has it at the start of this step of the handout, for programs that may take so long to start.
     ///
     /// # Errors
     /// The kernel refuses the lab.
-    pub fn set(sandbox: &'s Sandbox, submission: &'s Submission, step: u8) -> Result<Self> {
+    pub fn set(sandbox: &'s Sandbox, submission: &'s Submission, step: u8, start_timeout: Duration) -> Result<Self> {
         let topology = topology::handout().clone();
         let home = namespace::own("net")?;
         let hosts = topology.hosts.iter().map(|_| namespace::new_network()).collect::<Result<Vec<_>>>()?;
@@ -67,6 +70,7 @@ impl<'s> Stage<'s> {
             done: Vec::new(),
             sandbox,
             submission,
+            start_timeout,
             captures,
             programs: Vec::new(),
             sockets: HashMap::new(),
@@ -195,6 +199,50 @@ impl<'s> Stage<'s> {
         }
     }
 
+    /// Waits for what a program of a host does with a packet: [`PATIENCE`], and as long again as it has not come to read
+    /// what is for it, while it may still be starting.
+    ///
+    /// # Errors
+    /// As those of [`Stage::wait`].
+    pub fn wait_for_program(&mut self, host: &str, mut so: impl FnMut(&mut Self) -> Result<bool>) -> Result<bool> {
+        let deadline = Instant::now() + self.start_timeout;
+        loop {
+            if self.wait(PATIENCE, &mut so)? {
+                return Ok(true);
+            }
+            if Instant::now() > deadline || self.excess().is_some() || !self.is_unread(host)? {
+                return Ok(false);
+            }
+        }
+    }
+
+    /// Waits until the programs of a host have read all that is for them, at most as long as they may take to start: a
+    /// program may have its device long before it reads it. The kernel itself sends something through every new device.
+    ///
+    /// # Errors
+    /// As those of [`Stage::wait`].
+    pub fn settle(&mut self, host: &str) -> Result<()> {
+        // A look costs more than a program that starts can spare all the time.
+        const PAUSE: Duration = Duration::from_millis(50);
+        let deadline = Instant::now() + self.start_timeout;
+        while self.is_unread(host)? && Instant::now() < deadline && self.excess().is_none() {
+            self.pause(PAUSE)?;
+        }
+        Ok(())
+    }
+
+    /// Whether there is something that the program of a host has still to read: in the client's TUN device, in the
+    /// server's socket. (What is in the other one of each, not every step reads.)
+    fn is_unread(&self, host: &str) -> Result<bool> {
+        let state = evidence::look_at(&self.lab, self.host(host)?)?;
+        if host == self.lab.topology.tunnel.server {
+            let held = state.sockets.iter().filter(|socket| state.socket_holders(socket).next().is_some());
+            return Ok(held.map(|socket| socket.waiting).any(|bytes| bytes > 0));
+        }
+        let held = state.tuns().filter(|tun| tun.has_carrier);
+        Ok(held.filter_map(|tun| state.waiting_in(&tun.name)).any(|packets| packets > 0))
+    }
+
     /// Lets time pass, capturing meanwhile.
     ///
     /// # Errors
@@ -239,12 +287,15 @@ impl<'s> Stage<'s> {
         self.on(host, Net::links_and_addresses)
     }
 
-    /// The TUN or TAP device of a host, if there is one.
+    /// The TUN or TAP device of a host, if there is one; of several one that a program has open.
     ///
     /// # Errors
     /// The kernel does not tell.
     pub fn tun(&self, host: &str) -> Result<Option<(Link, Vec<IpNet>)>> {
-        Ok(self.links(host)?.into_iter().find(|(link, _)| link.is_tun || link.is_tap))
+        let mut all = self.links(host)?;
+        all.retain(|(link, _)| link.is_tun || link.is_tap);
+        all.sort_by_key(|(link, _)| !link.has_carrier);
+        Ok(all.into_iter().next())
     }
 
     /// Asks or changes a host's network.
@@ -262,10 +313,16 @@ impl<'s> Stage<'s> {
     pub fn lead_into(&mut self, host: &str, tun: &Link) -> Result<()> {
         for network in self.lab.topology.tunnel.routes.clone() {
             // A route of the program's own stays, wherever it leads.
-            if !self.has_route(host, network)? {
-                let route = Route { to: network, via: None, dev: Some(tun.name.clone()) };
-                self.done.push(format!("ip route add {route} on {host}"));
-                self.on(host, |net| net.add_route(&route))?;
+            if self.has_route(host, network)? {
+                continue;
+            }
+            let route = Route { to: network, via: None, dev: Some(tun.name.clone()) };
+            self.done.push(format!("ip route add {route} on {host}"));
+            if let Err(error) = self.on(host, |net| net.add_route(&route)) {
+                // A program may have ended meanwhile, and its device with it, or have set the device down.
+                if self.tun(host)?.is_some_and(|(now, _)| now.index == tun.index && now.up) {
+                    return Err(error);
+                }
             }
         }
         Ok(())

@@ -1,8 +1,8 @@
 //! What a student hands in: a folder with the handout's files, or with a `vpnlab.toml` that says how to build and start
 //! programs in any language.
 //!
-//! A folder is read into memory once, with the rights of whoever grades, and never written; what runs is a copy in a
-//! sandbox. What a folder holds is not trusted: links are not followed, and its size is limited.
+//! A folder is read into memory once, by the worker that grades it, and never written; what runs is a copy in a sandbox.
+//! What a folder holds is not trusted: links are not followed, and its size is limited.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -72,8 +72,11 @@ impl Role {
     }
 }
 
+/// Those that the handout has a file for.
+const HANDOUTS: [Role; 5] = [Role::Tun, Role::TunPing, Role::UdpServer, Role::Client, Role::Server];
+
 /// A file or a directory of a submission.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Entry {
     /// Where it is, from the submission's folder on.
     pub path: PathBuf,
@@ -84,12 +87,14 @@ pub struct Entry {
 }
 
 /// A submission, read.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Submission {
     /// Its folder's name.
     pub name: String,
-    /// What is in the folder.
+    /// What is in the folder; nothing any more once it is in its sandbox.
     pub entries: Vec<Entry>,
+    /// Whether one of its Python files has to do with scapy.
+    pub uses_scapy: bool,
     /// What is run once before everything else.
     pub build: Option<Vec<String>>,
     /// How its programs are started.
@@ -127,18 +132,12 @@ impl Submission {
     /// Reads a folder; `python` runs the handout's files.
     ///
     /// # Errors
-    /// It is no folder, is too large, holds no program, or its manifest is none: the message is for the student.
+    /// It is too large, holds no program, or its manifest is none: the message is for the student.
     pub fn read(folder: &Path, python: &str) -> Result<Self> {
-        let reading = |path: &Path| format!("cannot read {}", path.display());
-        let full = folder.canonicalize().map_err(|error| Error::usage(reading(folder)).because(error))?;
-        if !full.is_dir() {
-            return Err(Error::usage(format!("{} is no folder", folder.display()))
-                .hint("a submission is a folder with the handout's files"));
-        }
-        let name = full.file_name().map_or_else(|| "submission".into(), |name| name.to_string_lossy().into_owned());
+        let inside = inside(folder)?;
         let mut entries = Vec::new();
         let mut room = MOST_BYTES;
-        collect(&full, Path::new(""), &mut entries, &mut room)?;
+        collect(&inside, Path::new(""), &mut entries, &mut room)?;
         let (build, programs) = match entries.iter().find(|entry| entry.path == Path::new(MANIFEST)) {
             Some(Entry { bytes: Some(bytes), .. }) => match read_manifest(bytes)? {
                 (build, programs) if programs.is_empty() => (build, handouts(&entries, python)),
@@ -147,13 +146,14 @@ impl Submission {
             _ => (None, handouts(&entries, python)),
         };
         if programs.is_empty() {
-            let files: Vec<_> = Role::ALL.iter().map(|role| role.file()).collect();
-            let mut files: Vec<_> = files.into_iter().collect();
-            files.dedup();
-            return Err(Error::failed(format!("there is no program in {}", folder.display()))
-                .hint(format!("it should hold {}, or a {MANIFEST}", files.join(", "))));
+            return Err(no_program(folder));
         }
-        Ok(Self { name, entries, build, programs })
+        let is_scapys = |entry: &Entry| {
+            let text = entry.bytes.as_deref().unwrap_or_default();
+            entry.path.extension().is_some_and(|it| it == "py") && text.windows(5).any(|window| window == b"scapy")
+        };
+        let uses_scapy = entries.iter().any(is_scapys);
+        Ok(Self { name: name(folder), entries, uses_scapy, build, programs })
     }
 
     /// vpnlab's own steps.
@@ -168,7 +168,7 @@ impl Submission {
             (Role::VpnClient, step(&["vpn", "--role", "client"])),
             (Role::VpnServer, step(&["vpn", "--role", "server"])),
         ];
-        Self { name: "vpnlab".into(), entries: Vec::new(), build: None, programs: programs.into() }
+        Self { name: "vpnlab".into(), entries: Vec::new(), uses_scapy: false, build: None, programs: programs.into() }
     }
 
     /// How a program is started, if the submission has it; step 4's are those of the earlier steps where there are no others.
@@ -183,50 +183,99 @@ impl Submission {
     }
 }
 
-/// The folders of submissions among what the user has named: a folder full of submissions stands for these, and beside
-/// folders, as in `downloads/*`, files are passed over.
+/// What a submission is called: its folder's name.
+pub fn name(folder: &Path) -> String {
+    folder.file_name().map_or_else(|| "submission".into(), |name| name.to_string_lossy().into_owned())
+}
+
+/// The folders of submissions among what the user has named, each by its full path: a folder full of submissions stands for
+/// these, and beside folders, as in `downloads/*`, files are passed over.
 ///
 /// # Errors
-/// There is no folder among them.
+/// One is not there, or there is no folder among them.
 pub fn folders(named: &[PathBuf]) -> Result<Vec<PathBuf>> {
-    if let [one] = named
-        && !is_full_of_submissions(one)
-    {
-        return Ok(named.to_vec());
-    }
+    let hint = "a submission is a folder with the handout's files";
     let mut found = Vec::new();
     for path in named {
-        if is_full_of_submissions(path) {
-            let mut inside: Vec<PathBuf> = directories(path).collect();
-            inside.sort();
-            found.extend(inside);
-        } else if path.is_file() {
-            output::error_line(format_args!("vpnlab: {} is no folder, and is passed over", path.display()));
+        let full = path.canonicalize();
+        let full = full.map_err(|error| Error::usage(format!("cannot read {}", path.display())).because(error))?;
+        if is_full_of_submissions(&full) {
+            found.extend(directories(&full));
+        } else if full.is_dir() {
+            found.push(full);
+        } else if named.len() == 1 {
+            return Err(Error::usage(format!("{} is no folder", path.display())).hint(hint));
         } else {
-            found.push(path.clone());
+            output::error_line(format_args!("vpnlab: {} is no folder, and is passed over", path.display()));
         }
     }
     match found.is_empty() {
-        true => {
-            Err(Error::usage("there is no folder among these")
-                .hint("a submission is a folder with the handout's files"))
-        }
+        true => Err(Error::usage("there is no folder among these").hint(hint)),
         false => Ok(found),
     }
 }
 
-fn directories(folder: &Path) -> impl Iterator<Item = PathBuf> {
+/// The folders in a folder that somebody has made, by their names; hidden ones and those that macOS adds are none.
+fn directories(folder: &Path) -> Vec<PathBuf> {
     let entries = fs::read_dir(folder).into_iter().flatten().flatten();
-    entries.filter(|entry| entry.file_type().is_ok_and(|kind| kind.is_dir())).map(|entry| entry.path())
+    let directories = entries.filter(|entry| {
+        let name = entry.file_name();
+        let is_made = !name.to_string_lossy().starts_with('.') && name != "__MACOSX";
+        is_made && entry.file_type().is_ok_and(|kind| kind.is_dir())
+    });
+    let mut paths: Vec<PathBuf> = directories.take(MOST_FILES).map(|entry| entry.path()).collect();
+    paths.sort();
+    paths
 }
 
-/// Whether a folder is no submission by itself, and one of those in it is.
+/// Those of the files by which programs are known that are in a folder.
+fn known_files(folder: &Path) -> impl Iterator<Item = &'static str> {
+    let names = HANDOUTS.map(Role::file).into_iter().chain([MANIFEST]);
+    let folder = folder.to_path_buf();
+    names.filter(move |file| folder.join(file).symlink_metadata().is_ok_and(|metadata| metadata.is_file()))
+}
+
+/// Whether a folder holds other people's submissions: it is none by itself, and two folders in it have the same program.
+/// Somebody's own folders, a `client` and a `server`, have not.
 fn is_full_of_submissions(folder: &Path) -> bool {
-    let is_submission = |folder: &Path| {
-        let files = Role::ALL.iter().map(|role| role.file()).chain([MANIFEST]);
-        files.into_iter().any(|file| folder.join(file).is_file())
-    };
-    !is_submission(folder) && directories(folder).any(|inside| is_submission(&inside))
+    if known_files(folder).next().is_some() {
+        return false;
+    }
+    let mut owners: BTreeMap<&str, PathBuf> = BTreeMap::new();
+    directories(folder).into_iter().filter_map(|it| Some((inside(&it).ok()?, it))).any(|(inside, folder)| {
+        known_files(&inside).any(|file| owners.insert(file, folder.clone()).is_some_and(|owner| owner != folder))
+    })
+}
+
+/// The folder that the programs are in: the submission's own, or the only one that has some of those in it, of those in
+/// these, and so on. An archive often has them so, and a report beside them.
+fn inside(folder: &Path) -> Result<PathBuf> {
+    const DEEPEST: usize = 4;
+    let mut level = vec![folder.to_path_buf()];
+    for _ in 0..DEEPEST {
+        let found: Vec<&PathBuf> = level.iter().filter(|it| known_files(it).next().is_some()).collect();
+        match found.as_slice() {
+            [] => level = level.iter().flat_map(|it| directories(it)).take(MOST_FILES).collect(),
+            [one] => return Ok((*one).clone()),
+            several => {
+                let below = |it: &&PathBuf| it.strip_prefix(folder).unwrap_or(it).display().to_string();
+                let names: Vec<_> = several.iter().map(below).collect();
+                return Err(Error::failed(format!(
+                    "programs are in several folders of {}: {}",
+                    name(folder),
+                    names.join(", ")
+                ))
+                .hint("put them into one"));
+            }
+        }
+    }
+    Err(no_program(folder))
+}
+
+fn no_program(folder: &Path) -> Error {
+    let files = HANDOUTS.map(Role::file);
+    Error::failed(format!("there is no program in {}", name(folder)))
+        .hint(format!("it should hold {}, or a {MANIFEST}", files.join(", ")))
 }
 
 /// Adds what is in a directory to the entries.
@@ -270,10 +319,9 @@ fn read_file(folder: &Path, path: PathBuf, room: &mut u64) -> Result<Entry> {
 
 /// The handout's files among these, each run by Python.
 fn handouts(entries: &[Entry], python: &str) -> BTreeMap<Role, Vec<String>> {
-    let roles = [Role::Tun, Role::TunPing, Role::UdpServer, Role::Client, Role::Server];
     let is_there = |role: &Role| entries.iter().any(|it| it.path == Path::new(role.file()) && it.bytes.is_some());
     let command = |role: Role| (role, vec![python.to_string(), role.file().to_string()]);
-    roles.into_iter().filter(is_there).map(command).collect()
+    HANDOUTS.into_iter().filter(is_there).map(command).collect()
 }
 
 /// The command that builds a submission, and those that start its programs.
@@ -318,7 +366,7 @@ mod tests {
         let programs = handouts(&[file("tun.py"), file("tun_client.py"), file("notes.txt")], "python3");
         assert_eq!(programs[&Role::Tun], ["python3", "tun.py"]);
         assert_eq!(programs.keys().copied().collect::<Vec<_>>(), [Role::Tun, Role::Client]);
-        let submission = Submission { name: "x".into(), entries: Vec::new(), build: None, programs };
+        let submission = Submission { name: "x".into(), entries: Vec::new(), uses_scapy: false, build: None, programs };
         assert_eq!(submission.command(Role::VpnClient), submission.command(Role::Client));
         assert_eq!(submission.command(Role::Server), None);
     }
@@ -334,6 +382,57 @@ mod tests {
         // What is no submission is told so when it is read.
         let none = at.join("nasty/no-program");
         assert_eq!(folders(std::slice::from_ref(&none)).unwrap(), [none]);
+    }
+
+    /// A folder of this test's own with files, which is removed with it.
+    struct Made(PathBuf);
+
+    impl Made {
+        fn with(files: &[&str]) -> Self {
+            let made = Self(nix::unistd::mkdtemp("/tmp/vpnlab-submission-XXXXXX").unwrap());
+            for file in files {
+                fs::create_dir_all(made.0.join(file).parent().unwrap()).unwrap();
+                fs::write(made.0.join(file), "import scapy\n").unwrap();
+            }
+            made
+        }
+    }
+
+    impl Drop for Made {
+        fn drop(&mut self) {
+            let _ = fs::remove_dir_all(&self.0);
+        }
+    }
+
+    #[test]
+    fn programs_may_be_in_a_folder_beside_a_report() {
+        let made =
+            Made::with(&["ann/report.pdf", "ann/lab 5/src/tun.py", "ann/lab 5/src/more/notes.txt", "ann/.git/tun.py"]);
+        let submission = Submission::read(&made.0.join("ann"), "python3").unwrap();
+        assert_eq!((submission.name.as_str(), submission.uses_scapy), ("ann", true));
+        let paths: Vec<_> = submission.entries.iter().map(|entry| entry.path.to_str().unwrap()).collect();
+        assert_eq!(paths.iter().filter(|path| path.ends_with("tun.py")).collect::<Vec<_>>(), [&"tun.py"]);
+        assert!(paths.contains(&"more/notes.txt") && !paths.contains(&"report.pdf"), "{paths:?}");
+    }
+
+    #[test]
+    fn programs_in_several_folders_are_not_guessed_at() {
+        let made = Made::with(&["ann/client/tun_client.py", "ann/server/tun_server.py", "bob/notes/diary.txt"]);
+        let error = Submission::read(&made.0.join("ann"), "python3").unwrap_err().to_string();
+        assert!(error.starts_with("programs are in several folders of ann: client, server"), "{error}");
+        assert!(!is_full_of_submissions(&made.0.join("ann")));
+        let error = Submission::read(&made.0.join("bob"), "python3").unwrap_err().to_string();
+        assert!(error.starts_with("there is no program in bob"), "{error}");
+    }
+
+    #[test]
+    fn a_folder_of_students_is_known_wherever_their_programs_are() {
+        let files = ["s/ann/report.pdf", "s/ann/code/tun.py", "s/bob/tun.py", "s/eve/notes.txt", "s/__MACOSX/tun.py"];
+        let made = Made::with(&files);
+        let root = made.0.canonicalize().unwrap().join("s");
+        let students = ["ann", "bob", "eve"].map(|name| root.join(name));
+        assert_eq!(folders(std::slice::from_ref(&root)).unwrap(), students);
+        assert_eq!(folders(&students).unwrap(), students);
     }
 
     #[test]

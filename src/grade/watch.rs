@@ -1,4 +1,4 @@
-//! `--watch`: grades again whenever a file of a submission changes, until Ctrl-C.
+//! `--watch`: grades again whenever a file of a submission changes, or the rubric, until Ctrl-C.
 //!
 //! The files are looked at a few times a second: that works on every file system, also on one that tells nobody of its
 //! changes, and a submission is a handful of files.
@@ -23,15 +23,21 @@ const QUIET: Duration = Duration::from_millis(200);
 /// The most files that are looked at; a submission with more is refused anyway.
 const MOST_FILES: usize = 5000;
 
-/// The files of some folders, each with the time of its last change and its size.
+/// Some files, each with the time of its last change and its size.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Files(BTreeMap<PathBuf, (Option<SystemTime>, u64)>);
 
 impl Files {
-    /// The files as they are now. One that cannot be looked at is none: it may be back the next time.
-    pub fn of(folders: &[PathBuf]) -> Self {
+    /// The files of these folders, and these files, as they are now. One that cannot be looked at is none: it may be back
+    /// the next time.
+    pub fn of(named: &[PathBuf]) -> Self {
         let mut files = Self::default();
-        folders.iter().for_each(|folder| files.collect(folder));
+        for path in named {
+            match fs::metadata(path) {
+                Ok(metadata) if metadata.is_file() => drop(files.0.insert(path.clone(), stamp(&metadata))),
+                _ => files.collect(path),
+            }
+        }
         files
     }
 
@@ -45,7 +51,7 @@ impl Files {
             }
             match metadata.is_dir() {
                 true => self.collect(&path),
-                false => drop(self.0.insert(path, (metadata.modified().ok(), metadata.len()))),
+                false => drop(self.0.insert(path, stamp(&metadata))),
             }
         }
     }
@@ -58,6 +64,11 @@ impl Files {
         changed.sort_unstable();
         changed
     }
+}
+
+/// What is another when a file has changed.
+fn stamp(metadata: &fs::Metadata) -> (Option<SystemTime>, u64) {
+    (metadata.modified().ok(), metadata.len())
 }
 
 /// What is no source: what editors keep beside a file while it is open, and what Python compiles.
@@ -95,12 +106,12 @@ fn separator(run: usize, changed: &[&Path]) -> String {
     format!("\n{text}{}\n", "=".repeat(rest))
 }
 
-/// Calls `once`, and again whenever a file in one of the folders has changed. Ctrl-C ends the program at once, with
+/// Calls `once`, and again whenever one of these files, or a file in one of these folders, has changed. Ctrl-C ends the program at once, with
 /// success: whatever grades then is ended with it.
 ///
 /// # Errors
 /// Those of the first call. Later ones are said, and the next change may mend them.
-pub fn watch(folders: &[PathBuf], mut once: impl FnMut() -> Result<()>) -> Result<()> {
+pub fn watch(named: &[PathBuf], mut once: impl FnMut() -> Result<()>) -> Result<()> {
     // All threads that are started from here on have the signals blocked, and so has a worker, which undoes it.
     let signals = Signals::block()?;
     thread::spawn(move || {
@@ -108,11 +119,11 @@ pub fn watch(folders: &[PathBuf], mut once: impl FnMut() -> Result<()>) -> Resul
             std::process::exit(0);
         }
     });
-    let mut before = Files::of(folders);
+    let mut before = Files::of(named);
     once()?;
     for run in 2.. {
         output::error_line("Watching the files; Ctrl-C ends it.");
-        let now = next_change(&before, || Files::of(folders), thread::sleep);
+        let now = next_change(&before, || Files::of(named), thread::sleep);
         output::line(separator(run, &now.changed_since(&before)))?;
         // What changes from now on is seen when this run is over.
         before = now;
@@ -179,6 +190,8 @@ mod tests {
         assert_eq!(paths, ["root", "src/client.c", "tun.py"]);
         assert_eq!(later.changed_since(&found), [folder.join("tun.py")]);
         assert_eq!(Files::of(std::slice::from_ref(&folder)), Files::default());
+        let rubric = Path::new(env!("CARGO_MANIFEST_DIR")).join("Cargo.toml");
+        assert_eq!(Files::of(std::slice::from_ref(&rubric)).0.keys().collect::<Vec<_>>(), [&rubric]);
     }
 
     #[test]

@@ -1,14 +1,18 @@
 //! The process that grades one submission: root of a user namespace of its own, and the first of its process namespace.
 //!
-//! Outside it is a plain user, also where root grades. With it ends everything that the submission has started, and the
+//! It reads the submission with the rights of whoever grades. From then on it is a plain user outside, also where root grades.
+//! With it ends everything that the submission has started, and the
 //! labs that it ran in. It is told what to do on stdin, and tells what it has found on stdout, a line of JSON each.
 
 use std::fs;
 use std::io::{self, Read, Write};
+use std::os::fd::AsFd;
 use std::os::unix::fs::PermissionsExt;
 use std::path::PathBuf;
 
+use log::LevelFilter;
 use nix::mount::{MsFlags, mount};
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sched::{CloneFlags, unshare};
 use nix::sys::prctl;
 use nix::sys::signal::{SigSet, Signal};
@@ -19,10 +23,11 @@ use serde::{Deserialize, Serialize};
 use crate::error::{Context, Error, Result};
 use crate::grade::model::{Check, Grade};
 use crate::grade::sandbox::Sandbox;
-use crate::grade::submission::Submission;
+use crate::grade::submission::{self, Submission};
 use crate::lab::host::mount_point;
 use crate::lab::namespace::forbidden;
 use crate::sys;
+use crate::tun::Tun;
 
 /// Who a submission is outside of its sandbox, where root grades: a user that owns nothing.
 const NOBODY: u32 = 65534;
@@ -33,8 +38,8 @@ const ROOM: &str = "size=192m,mode=755";
 /// What to grade, and how.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct Job {
-    /// The submission.
-    pub submission: Submission,
+    /// The submission's folder; vpnlab grades itself where there is none.
+    pub folder: Option<PathBuf>,
     /// The steps to judge.
     pub steps: Vec<u8>,
     /// How long a program may take to start, in seconds.
@@ -43,7 +48,7 @@ pub struct Job {
     pub shown: Vec<PathBuf>,
     /// Whether everything that was seen is to be told, for `--evidence`.
     pub evidence: bool,
-    /// The Python that must be able to import scapy, where the submission needs it.
+    /// The Python that runs the handout's files, and must be able to import scapy where the submission needs it.
     pub python: String,
 }
 
@@ -62,7 +67,7 @@ pub enum Told {
         /// What is appended to it.
         bytes: Vec<u8>,
     },
-    /// All have.
+    /// All have, or there is none to be made.
     Grade(Box<Grade>),
     /// The machine lacks something.
     Lacks(String),
@@ -79,25 +84,53 @@ pub fn run() -> Result<u8> {
     io::stdin().read_to_string(&mut text).context(|| "cannot read what to grade".into())?;
     let job: Job = serde_json::from_str(&text).context(|| "cannot read what to grade".into())?;
     drop(text);
+    let read = |folder: &PathBuf| Submission::read(folder, &job.python);
+    let submission = match job.folder.as_ref().map_or_else(|| Ok(Submission::own()), read) {
+        Ok(submission) => submission,
+        Err(error) => {
+            let name = job.folder.as_deref().map(submission::name).unwrap_or_default();
+            tell(&Told::Grade(Box::new(super::checks::refused(&name, &job.steps, error.to_string()))));
+            return Ok(0);
+        }
+    };
     let own = fs::File::open("/proc/self/exe").context(|| "cannot read vpnlab itself".into())?;
     become_root_of_nothing()?;
     // Whoever kills the grader ends its workers. (Only from here on: becoming somebody else would have cleared it.)
-    prctl::set_pdeathsig(Signal::SIGKILL).context(|| "cannot tie the grader to its parent".into())?;
+    end_with_the_grader()?;
     match sys::fork().context(|| "cannot start the grader's own process".into())? {
         ForkResult::Child => {
             // Whoever kills the one outside ends this one, and the kernel then ends everything else in here.
-            prctl::set_pdeathsig(Signal::SIGKILL).context(|| "cannot tie the grader to its parent".into())?;
-            let done = furnish(&job, own).and_then(|sandbox| super::checks::run(&job, &sandbox, &tell));
+            end_with_the_grader()?;
+            let mut submission = submission;
+            let done = furnish(&job, &mut submission, own)
+                .and_then(|sandbox| super::checks::run(&job, &submission, &sandbox, &tell));
             match done {
                 Ok(grade) => tell(&Told::Grade(Box::new(grade))),
                 Err(error) => tell(&Told::Lacks(error.to_string())),
             }
             Ok(0)
         }
-        ForkResult::Parent { child } => match waitpid(child, None).context(|| "cannot wait for the grader".into())? {
-            WaitStatus::Exited(_, code) => Ok(u8::try_from(code).unwrap_or(1)),
-            _ => Err(Error::failed("the grader's own process was killed")),
-        },
+        ForkResult::Parent { child } => {
+            drop(submission);
+            match waitpid(child, None).context(|| "cannot wait for the grader".into())? {
+                WaitStatus::Exited(_, code) => Ok(u8::try_from(code).unwrap_or(1)),
+                _ => Err(Error::failed("the grader's own process was killed")),
+            }
+        }
+    }
+}
+
+/// Has the kernel end this process with its parent; and ends it now if whoever reads what it tells has gone before that.
+fn end_with_the_grader() -> Result<()> {
+    let failed = || "cannot tie the grader to its parent".to_string();
+    prctl::set_pdeathsig(Signal::SIGKILL).context(failed)?;
+    let stdout = io::stdout();
+    let mut reader = [PollFd::new(stdout.as_fd(), PollFlags::empty())];
+    poll(&mut reader, PollTimeout::ZERO).context(failed)?;
+    // A pipe that nobody reads any more (poll(2)).
+    match reader[0].revents().is_some_and(|seen| seen.contains(PollFlags::POLLERR)) {
+        true => Err(Error::failed("the grader that this is a worker of is gone")),
+        false => Ok(()),
     }
 }
 
@@ -146,12 +179,19 @@ fn is_mapped(user: u32) -> bool {
     })
 }
 
-/// Gives the new namespaces a /proc and a folder of their own, and puts the submission there.
-fn furnish(job: &Job, own: fs::File) -> Result<Sandbox> {
+/// Gives the new namespaces a /proc and a folder of their own, and puts the submission's files there, and nowhere else.
+fn furnish(job: &Job, submission: &mut Submission, own: fs::File) -> Result<Sandbox> {
     let nothing: Option<&str> = None;
     let failed = || "cannot furnish the sandbox".to_string();
     mount(nothing, "/", nothing, MsFlags::MS_REC | MsFlags::MS_PRIVATE, nothing).context(failed)?;
     mount(Some("proc"), "/proc", Some("proc"), MsFlags::empty(), nothing).context(failed)?;
+    // Where this user can make none, no program of a student's can, and that is not the student's fault.
+    // Its name is nobody's concern.
+    let level = log::max_level();
+    log::set_max_level(level.min(LevelFilter::Warn));
+    let made = Tun::open("vpnlab%d").map(drop);
+    log::set_max_level(level);
+    made?;
     let directory = mount_point();
     mount(Some("vpnlab"), &directory, Some("tmpfs"), MsFlags::MS_NOSUID | MsFlags::MS_NODEV, Some(ROOM))
         .context(failed)?;
@@ -163,9 +203,9 @@ fn furnish(job: &Job, own: fs::File) -> Result<Sandbox> {
         io::copy(&mut &own, &mut copy).context(failed)?;
         fs::set_permissions(&program, PermissionsExt::from_mode(0o755)).context(failed)?;
     }
-    let own = (job.submission == Submission::own()).then_some(program);
+    let own = job.folder.is_none().then_some(program);
     let sandbox = Sandbox::new(&directory, own, job.shown.clone())?;
-    for entry in &job.submission.entries {
+    for entry in std::mem::take(&mut submission.entries) {
         let path = sandbox.work().join(&entry.path);
         let made = match &entry.bytes {
             None => fs::create_dir_all(&path),

@@ -10,17 +10,22 @@ use crate::grade::stage::Stage;
 use crate::net::Link;
 
 /// Waits until the program at this place has created a device of the right kind on its host.
-pub fn created(stage: &mut Stage<'_>, judge_timeout: std::time::Duration, place: usize) -> Result<Found> {
+pub fn created(stage: &mut Stage<'_>, timeout: std::time::Duration, place: usize) -> Result<Found> {
     let host = stage.program(place).host().to_string();
-    let there = stage.wait(judge_timeout, |stage| Ok(stage.tun(&host)?.is_some() || !stage.program(place).runs()))?;
+    // One that was made to stay (TUNSETPERSIST) is there without a program, too.
+    let held = |stage: &Stage<'_>| Ok(stage.tun(&host)?.map(|(link, _)| link).filter(|link| link.has_carrier));
+    let there = stage.wait(timeout, |stage| Ok(held(stage)?.is_some() || !stage.program(place).runs()))?;
     let expected = format!("a TUN device on {host}");
-    let Some((link, _)) = stage.tun(&host)? else {
+    let Some(link) = held(stage)? else {
+        let without =
+            stage.tun(&host)?.map(|(link, _)| format!("{} is there, but no program has it open; ", link.name));
         let program = stage.program(place);
         let observed = match (there, program.exit_code()) {
             (true, Some(code)) => format!("the program ended (exit code {code}): {}", last_line(&program.output())),
             (true, None) => format!("the program ended: {}", last_line(&program.output())),
-            (false, _) => format!("none after {} s; the program runs", judge_timeout.as_secs_f64()),
+            (false, _) => format!("none after {} s; the program runs", timeout.as_secs_f64()),
         };
+        let observed = without.unwrap_or_default() + &observed;
         return Ok(Err(Box::new(Failure::new(expected, observed))));
     };
     if link.is_tap {
@@ -44,7 +49,7 @@ pub fn created(stage: &mut Stage<'_>, judge_timeout: std::time::Duration, place:
 }
 
 /// Waits until the device of a host is up, and has this address, or any where there is none to be.
-pub fn is_up(stage: &mut Stage<'_>, judge: std::time::Duration, host: &str, address: Option<IpNet>) -> Result<Found> {
+pub fn is_up(stage: &mut Stage<'_>, timeout: std::time::Duration, host: &str, address: Option<IpNet>) -> Result<Found> {
     let has = |(link, addresses): &(Link, Vec<IpNet>)| {
         let is_it = |own: &IpNet| match address {
             Some(wanted) => *own == wanted,
@@ -52,7 +57,7 @@ pub fn is_up(stage: &mut Stage<'_>, judge: std::time::Duration, host: &str, addr
         };
         link.up && addresses.iter().any(is_it)
     };
-    if stage.wait(judge, |stage| Ok(stage.tun(host)?.as_ref().is_some_and(has)))? {
+    if stage.wait(timeout, |stage| Ok(stage.tun(host)?.as_ref().is_some_and(has)))? {
         return Ok(Ok(()));
     }
     let wanted = address.map_or("an address".to_string(), |address| address.to_string());

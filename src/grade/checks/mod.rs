@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use crate::error::{Error, Result};
 use crate::grade::evidence;
-use crate::grade::model::{CauseSeen, Check, Grade, Ladders, Status, StepGrade, VERSION, Warning};
+use crate::grade::model::{CauseSeen, Check, Grade, Ladders, Status, StepGrade, Transcript, Warning};
 use crate::grade::sandbox::{self, Sandbox};
 use crate::grade::stage::Stage;
 use crate::grade::submission::{Role, Submission};
@@ -92,21 +92,16 @@ pub type Found = Result<(), Box<Failure>>;
 
 /// Records what the checks find.
 pub struct Judge<'j> {
+    job: &'j Job,
     /// What to grade.
-    pub job: &'j Job,
-    /// Where.
-    pub sandbox: &'j Sandbox,
+    pub submission: &'j Submission,
+    sandbox: &'j Sandbox,
     tell: &'j dyn Fn(&Told),
     checks: Vec<Check>,
     warnings: Vec<Warning>,
 }
 
-impl Judge<'_> {
-    /// The submission.
-    pub fn submission(&self) -> &Submission {
-        &self.job.submission
-    }
-
+impl<'j> Judge<'j> {
     /// How long a program may take to start.
     pub fn start_timeout(&self) -> Duration {
         Duration::from_secs_f64(self.job.start_timeout)
@@ -116,8 +111,8 @@ impl Judge<'_> {
     ///
     /// # Errors
     /// The kernel refuses it.
-    pub fn stage(&self, step: u8) -> Result<Stage<'_>> {
-        Stage::set(self.sandbox, &self.job.submission, step)
+    pub fn stage(&self, step: u8) -> Result<Stage<'j>> {
+        Stage::set(self.sandbox, self.submission, step, self.start_timeout())
     }
 
     /// Makes a check, and says whether it was passed.
@@ -142,17 +137,17 @@ impl Judge<'_> {
                 check.expected = Some(failure.expected);
                 check.observed = Some(match stage.excess() {
                     Some(excess) => format!("the programs were ended: {excess}"),
-                    None => failure.observed,
+                    None => with_the_ended(failure.observed, stage),
                 });
                 check.cause = failure.cause;
                 check.hint = failure.hint;
                 check.ladders = failure.ladders;
-                check.transcripts = stage.transcripts();
+                check.transcripts = stage.transcripts().into_iter().map(shortened).collect();
             }
             Err(error) => {
                 check.status = Status::Error;
                 check.because = Some(error.to_string());
-                check.transcripts = stage.transcripts();
+                check.transcripts = stage.transcripts().into_iter().map(shortened).collect();
             }
         }
         if self.job.evidence {
@@ -187,7 +182,7 @@ impl Judge<'_> {
                 continue;
             }
             let mut check = blank(id);
-            let missing = self.submission().command(*role).is_none();
+            let missing = self.submission.command(*role).is_none();
             // The last one that failed of the same program, or else of the same step.
             let of_role = |failed: &&String| CHECKS.iter().any(|(_, its, known, _)| known == failed && its == role);
             let of_step = |failed: &&String| failed.starts_with(&id[..5]);
@@ -235,61 +230,57 @@ fn blank(id: &str) -> Check {
 ///
 /// # Errors
 /// The machine lacks something that every submission needs.
-pub fn run(job: &Job, sandbox: &Sandbox, tell: &dyn Fn(&Told)) -> Result<Grade> {
+pub fn run(job: &Job, submission: &Submission, sandbox: &Sandbox, tell: &dyn Fn(&Told)) -> Result<Grade> {
     let started = Instant::now();
-    let mut judge = Judge { job, sandbox, tell, checks: Vec::new(), warnings: Vec::new() };
-    let error = prepare(&mut judge)?;
-    if error.is_none() {
-        for step in &job.steps {
-            let done = match step {
-                1 => step1::judge(&mut judge),
-                2 => step2::judge(&mut judge),
-                3 => step3::judge(&mut judge),
-                _ => step4::judge(&mut judge),
-            };
-            judge.leave_out(*step, done.as_ref().err());
-        }
+    let mut judge = Judge { job, submission, sandbox, tell, checks: Vec::new(), warnings: Vec::new() };
+    if let Some(why) = prepare(&mut judge)? {
+        return Ok(refused(&submission.name, &job.steps, why));
     }
-    let steps: Vec<StepGrade> = STEPS
-        .iter()
-        .filter(|(step, _)| job.steps.contains(step))
-        .map(|(step, title)| {
-            let prefix = format!("step{step}.");
-            let place = |check: &Check| CHECKS.iter().position(|(_, _, id, _)| *id == check.id);
-            let of_step = judge.checks.iter().filter(|check| check.id.starts_with(&prefix));
-            let mut checks: Vec<Check> = of_step.cloned().collect();
-            checks.sort_by_key(place);
-            StepGrade { step: *step, title: (*title).into(), checks }
-        })
-        .collect();
-    let mut grade = Grade {
-        version: VERSION,
-        submission: job.submission.name.clone(),
-        passed: false,
-        score: 0.0,
-        max_score: 0.0,
-        seconds: started.elapsed().as_secs_f64(),
-        sandbox: sandbox::limits(),
-        steps,
-        warnings: judge.warnings,
-        error,
-    };
+    for step in &job.steps {
+        let done = match step {
+            1 => step1::judge(&mut judge),
+            2 => step2::judge(&mut judge),
+            3 => step3::judge(&mut judge),
+            _ => step4::judge(&mut judge),
+        };
+        judge.leave_out(*step, done.as_ref().err());
+    }
+    let Judge { checks, warnings, .. } = judge;
+    let seconds = started.elapsed().as_secs_f64();
+    let mut grade = Grade { seconds, warnings, sandbox: sandbox::limits(), ..Grade::of(&submission.name) };
+    grade.steps = by_step(&job.steps, &checks);
     grade.sum_up();
     Ok(grade)
+}
+
+/// The grade of a submission that cannot be graded through its own fault: none of its checks was run, and all of them count.
+pub fn refused(name: &str, steps: &[u8], why: String) -> Grade {
+    let because = || Some("the submission cannot be graded".to_string());
+    let checks: Vec<Check> = CHECKS.iter().map(|(_, _, id, _)| Check { because: because(), ..blank(id) }).collect();
+    let mut grade = Grade { error: Some(why), steps: by_step(steps, &checks), ..Grade::of(name) };
+    grade.sum_up();
+    grade
+}
+
+/// The checks of some steps, in their order.
+fn by_step(steps: &[u8], checks: &[Check]) -> Vec<StepGrade> {
+    let place = |check: &&Check| CHECKS.iter().position(|(_, _, id, _)| *id == check.id);
+    let of = |step: u8, title: &str| {
+        let prefix = format!("step{step}.");
+        let mut checks: Vec<&Check> = checks.iter().filter(|check| check.id.starts_with(&prefix)).collect();
+        checks.sort_by_key(place);
+        StepGrade { step, title: title.into(), checks: checks.into_iter().cloned().collect() }
+    };
+    STEPS.iter().filter(|(step, _)| steps.contains(step)).map(|(step, title)| of(*step, title)).collect()
 }
 
 /// Builds the submission, and sees that scapy is there where it needs it. Returns why the submission cannot be judged.
 fn prepare(judge: &mut Judge<'_>) -> Result<Option<String>> {
     const BUILD: Duration = Duration::from_secs(60);
     let mut stage = judge.stage(0)?;
-    let needs_scapy = judge.submission().entries.iter().any(|entry| {
-        let is_python = entry.path.extension().is_some_and(|it| it == "py");
-        let text = entry.bytes.as_deref().unwrap_or_default();
-        is_python && text.windows(5).any(|window| window == b"scapy")
-    });
     let python = judge.job.python.clone();
-    if judge.submission().programs.values().any(|words| words.first() == Some(&python)) {
-        let (import, what) = match needs_scapy {
+    if judge.submission.programs.values().any(|words| words.first() == Some(&python)) {
+        let (import, what) = match judge.submission.uses_scapy {
             true => ("import scapy.all", "cannot import scapy in the sandbox"),
             false => ("import socket, struct", "cannot be run in the sandbox"),
         };
@@ -305,7 +296,7 @@ fn prepare(judge: &mut Judge<'_>) -> Result<Option<String>> {
             return Err(error.hint(hint));
         }
     }
-    let Some(build) = judge.submission().build.clone() else { return Ok(None) };
+    let Some(build) = judge.submission.build.clone() else { return Ok(None) };
     let place = stage.run("useru", &build)?;
     let ended = stage.wait(BUILD, |stage| Ok(!stage.program(place).runs()))?;
     if let Some(excess) = stage.excess() {
@@ -319,7 +310,87 @@ fn prepare(judge: &mut Judge<'_>) -> Result<Option<String>> {
     })
 }
 
-/// The last line of what a program has printed that is not empty.
-pub fn last_line(output: &str) -> &str {
-    output.lines().rev().find(|line| !line.trim().is_empty()).unwrap_or("it printed nothing").trim()
+/// What a program printed as it stands in a grade: the begin and the end of what is long. Grades are in memory until all
+/// submissions are graded; `--evidence` has the whole.
+fn shortened(mut it: Transcript) -> Transcript {
+    const HALF: usize = 8 << 10;
+    let characters: Vec<char> = it.output.chars().collect();
+    if let Some(left_out) = characters.len().checked_sub(3 * HALF) {
+        let begin: String = characters[..HALF].iter().collect();
+        let end: String = characters[characters.len() - HALF..].iter().collect();
+        it.output = format!("{begin}\n[... {} characters are left out here ...]\n{end}", left_out + HALF);
+        it.truncated = true;
+    }
+    it
+}
+
+/// What was seen; and which program has ended by itself, unless that has been said.
+fn with_the_ended(observed: String, stage: &mut Stage<'_>) -> String {
+    let ended = (0..stage.count()).find_map(|place| {
+        let program = stage.program(place);
+        let code = (!program.runs()).then(|| program.exit_code()).flatten()?;
+        Some(format!("the program on {} ended (exit code {code}): {}", program.host(), last_line(&program.output())))
+    });
+    match ended {
+        Some(ended) if !observed.contains("the program ended") => format!("{observed}; {ended}"),
+        _ => observed,
+    }
+}
+
+/// The last line of what a program has printed that is not empty; where it is Python's about an exception, with the
+/// place in the submission's files that it names last.
+pub fn last_line(output: &str) -> String {
+    const LONGEST: usize = 300;
+    let lines = || output.lines().rev().map(str::trim).filter(|line| !line.is_empty());
+    let last = lines().next().unwrap_or("it printed nothing");
+    let last: String = last.chars().take(LONGEST).collect();
+    let traceback = lines().take_while(|line| !line.starts_with("Traceback "));
+    // File "/submission/tun.py", line 7, in main
+    let place =
+        traceback.filter_map(|line| line.strip_prefix("File \"")?.split_once("\", line ")).find_map(|(file, rest)| {
+            let line = rest.split(',').next()?.parse::<u32>().ok()?;
+            let is_own = !file.starts_with(['/', '<']) || file.starts_with("/submission/");
+            is_own.then(|| format!(" ({}, line {line})", file.trim_start_matches("/submission/")))
+        });
+    let is_exception =
+        last.split([':', ' ']).next().is_some_and(|word| word.ends_with("Error") || word.ends_with("Exception"));
+    format!("{last}{}", place.filter(|_| is_exception).unwrap_or_default())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn of_a_long_transcript_the_begin_and_the_end_are_kept() {
+        let transcript = |output: String| Transcript {
+            host: "useru".into(),
+            command: "x".into(),
+            output,
+            truncated: false,
+            end: "gone".into(),
+        };
+        let short = transcript("é".repeat(10_000));
+        assert_eq!(shortened(short.clone()), short);
+        let long = shortened(transcript(format!("begin{}end", "é".repeat(100_000))));
+        assert!(long.truncated && long.output.chars().count() < 17_000, "{}", long.output.len());
+        assert!(
+            long.output.starts_with("beginé")
+                && long.output.ends_with("éend")
+                && long.output.contains(" 83624 characters are left out")
+        );
+    }
+
+    #[test]
+    fn the_last_line_of_an_exception_has_its_place() {
+        assert_eq!(last_line("one\ntwo \n\n"), "two");
+        assert_eq!(last_line(""), "it printed nothing");
+        assert_eq!(last_line(&"é".repeat(1000)).chars().count(), 300);
+        let syntax = "  File \"/submission/tun.py\", line 7\n    while True\n    ^^^\nSyntaxError: expected ':'\n";
+        assert_eq!(last_line(syntax), "SyntaxError: expected ':' (tun.py, line 7)");
+        let within = "Traceback (most recent call last):\n  File \"/submission/tun.py\", line 7, in <module>\n    f()\n\
+            \x20 File \"/usr/lib/python3/x.py\", line 90, in f\n    raise\nOSError: [Errno 22] Invalid argument\n";
+        assert_eq!(last_line(within), "OSError: [Errno 22] Invalid argument (tun.py, line 7)");
+        assert_eq!(last_line("  File \"tun.py\", line 7\nready\n"), "ready");
+    }
 }

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use pnet_packet::util::checksum;
 
-use super::{Failure, Found, Judge, PATIENCE, SILENCE, device, last_line};
+use super::{Failure, Found, Judge, SILENCE, device, last_line};
 use crate::error::Result;
 use crate::grade::packets::{self, ECHO_REPLY, ECHO_REQUEST, HEADER, Header, ICMP, TIMESTAMP_REQUEST, UDP};
 use crate::grade::stage::Stage;
@@ -18,10 +18,10 @@ use crate::trace::sighting::Difference;
 /// # Errors
 /// The grader's own.
 pub fn judge(judge: &mut Judge<'_>) -> Result<()> {
-    if judge.submission().command(Role::Tun).is_some() {
+    if judge.submission.command(Role::Tun).is_some() {
         reads(judge)?;
     }
-    if judge.submission().command(Role::TunPing).is_some() {
+    if judge.submission.command(Role::TunPing).is_some() {
         answers(judge)?;
     }
     Ok(())
@@ -29,8 +29,7 @@ pub fn judge(judge: &mut Judge<'_>) -> Result<()> {
 
 /// `tun.py`: a device, and what comes out of it is shown.
 fn reads(judge: &mut Judge<'_>) -> Result<()> {
-    let (sandbox, submission) = (judge.sandbox, &judge.job.submission);
-    let mut stage = Stage::set(sandbox, submission, 0)?;
+    let mut stage = judge.stage(0)?;
     let place = stage.start(Role::Tun)?;
     let timeout = judge.start_timeout();
     let address = stage.topology().tunnel.client_address;
@@ -51,7 +50,7 @@ fn reads(judge: &mut Judge<'_>) -> Result<()> {
             stage.send(&host, &packets::ipv4(&header, &packets::udp(4000, 5000, b"vpnlab")))?;
         }
         let shown = |output: &str| targets.iter().all(|target| output.contains(&target.to_string()));
-        if stage.wait(PATIENCE, |stage| Ok(shown(&stage.program(place).output())))? {
+        if stage.wait_for_program(&host, |stage| Ok(shown(&stage.program(place).output())))? {
             return Ok(Ok(()));
         }
         let list: Vec<_> = targets.iter().map(ToString::to_string).collect();
@@ -67,8 +66,7 @@ fn reads(judge: &mut Judge<'_>) -> Result<()> {
 
 /// `tun_ping.py`: echo requests are answered, and nothing else is.
 fn answers(judge: &mut Judge<'_>) -> Result<()> {
-    let (sandbox, submission) = (judge.sandbox, &judge.job.submission);
-    let mut stage = Stage::set(sandbox, submission, 0)?;
+    let mut stage = judge.stage(0)?;
     let place = stage.start(Role::TunPing)?;
     let address = stage.topology().tunnel.client_address;
     if !device::ready(judge, "step1.ping-device", &mut stage, place, Some(address)) {
@@ -81,12 +79,11 @@ fn answers(judge: &mut Judge<'_>) -> Result<()> {
     if first {
         judge.check("step1.ping-sizes", &mut stage, |stage| {
             let target = behind(stage, 4);
-            // As large as the device takes, up to Ethernet's MTU.
-            let mtu = stage.tun(&stage.topology().tunnel.client)?.map_or(1500, |(tun, _)| tun.mtu as usize);
-            let most = mtu.clamp(128, 1500) - HEADER - 8;
+            let most = largest_payload(stage)?;
             // Not all of them zero at once: the reply would be, too, and its checksum is then where RFC 1141 is wrong.
             let table = [(0, 0, 7), (1, 1, 0xffff), (8, 0xffff, 2), (57, 0x8000, 300), (500, 7, 4), (most, 0x4321, 5)];
             for (length, identifier, sequence) in table {
+                let length = most.min(length);
                 if let Err(failure) = ping(stage, &Ping { target, identifier, sequence, length })? {
                     return Ok(Err(failure));
                 }
@@ -104,8 +101,8 @@ fn answers(judge: &mut Judge<'_>) -> Result<()> {
             }
             Ok(Ok(()))
         });
+        judge.check("step1.ping-nothing-else", &mut stage, nothing_else);
     }
-    judge.check("step1.ping-nothing-else", &mut stage, nothing_else);
     judge.check("step1.ping-alive", &mut stage, |stage| {
         if stage.program(place).runs() && stage.tun(&stage.topology().tunnel.client)?.is_some() {
             return Ok(Ok(()));
@@ -151,6 +148,8 @@ fn nothing_else(stage: &mut Stage<'_>) -> Result<Found> {
     if let Some(back) = stage.seen(since, place, &tun.name, Direction::In).next().map(crate::packet::describe) {
         return Ok(Err(Box::new(Failure::new("no answer to any of these", format!("it wrote {back}")))));
     }
+    // The same that has been answered before.
+    let target = behind(stage, 4);
     ping(stage, &Ping { target, identifier: 77, sequence: 77, length: 56 })
 }
 
@@ -179,7 +178,8 @@ fn ping(stage: &mut Stage<'_>, ping: &Ping) -> Result<Found> {
     ));
     stage.send(&host, &request)?;
     let is_reply = |packet: &[u8]| packet.get(9) == Some(&ICMP) && packet.get(HEADER) == Some(&ECHO_REPLY);
-    let came = stage.wait(PATIENCE, |stage| Ok(stage.seen(since, place, &tun.name, Direction::In).any(is_reply)))?;
+    let replied = |stage: &mut Stage<'_>| Ok(stage.seen(since, place, &tun.name, Direction::In).any(is_reply));
+    let came = stage.wait_for_program(&host, replied)?;
     let asked = stage.seen(since, place, &tun.name, Direction::Out).any(|packet| packet == request);
     let reply = stage.seen(since, place, &tun.name, Direction::In).find(|packet| is_reply(packet)).map(<[u8]>::to_vec);
     let wanted = format!("an echo reply from {target} through {}", tun.name);
@@ -238,6 +238,13 @@ fn behind(stage: &Stage<'_>, last: u8) -> Ipv4Addr {
         }
         IpAddr::V6(_) => Ipv4Addr::UNSPECIFIED,
     }
+}
+
+/// How much an echo or a UDP packet can carry through the device of useru, in bytes: its MTU, up to Ethernet's.
+pub fn largest_payload(stage: &Stage<'_>) -> Result<usize> {
+    // RFC 791 section 3.2: every link takes 68 bytes.
+    let mtu = stage.tun(&stage.topology().tunnel.client)?.map_or(1500, |(tun, _)| tun.mtu as usize);
+    Ok(mtu.clamp(68, 1500) - HEADER - 8)
 }
 
 /// A number that no program can know beforehand.

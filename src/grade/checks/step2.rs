@@ -3,8 +3,8 @@
 use std::net::{IpAddr, Ipv4Addr, SocketAddrV4};
 use std::time::{Duration, Instant};
 
-use super::step1::seed;
-use super::{Failure, Found, Judge, PATIENCE, device, last_line};
+use super::step1::{self, seed};
+use super::{Failure, Found, Judge, device, last_line};
 use crate::error::Result;
 use crate::grade::packets::{self, ECHO_REQUEST, Header, ICMP, TCP, UDP};
 use crate::grade::sandbox;
@@ -19,7 +19,7 @@ use crate::trace::sighting::{self, Datagram, Difference};
 /// # Errors
 /// The grader's own.
 pub fn judge(judge: &mut Judge<'_>) -> Result<()> {
-    let has = |role| judge.submission().command(role).is_some();
+    let has = |role| judge.submission.command(role).is_some();
     let (client, sink) = (has(Role::Client), has(Role::UdpServer));
     if client {
         sends(judge)?;
@@ -35,8 +35,7 @@ pub fn judge(judge: &mut Judge<'_>) -> Result<()> {
 
 /// The client alone: what it sends is looked at where it arrives.
 fn sends(judge: &mut Judge<'_>) -> Result<()> {
-    let (sandbox, submission) = (judge.sandbox, &judge.job.submission);
-    let mut stage = Stage::set(sandbox, submission, 0)?;
+    let mut stage = judge.stage(0)?;
     // Somebody listens, so that nobody is told that nobody does.
     let server = stage.topology().tunnel.server.clone();
     stage.listen(&server, stage.topology().tunnel.port)?;
@@ -47,7 +46,7 @@ fn sends(judge: &mut Judge<'_>) -> Result<()> {
     }
     lead(&mut stage)?;
     let sent = judge.check("step2.client-payload", &mut stage, |stage| {
-        for (packet, what) in samples(stage) {
+        for (packet, what) in samples(stage)? {
             let datagram = match carried(stage, &packet, &what)? {
                 Ok(datagram) => datagram,
                 Err(failure) => return Ok(Err(failure)),
@@ -62,7 +61,7 @@ fn sends(judge: &mut Judge<'_>) -> Result<()> {
     });
     if sent {
         judge.check("step2.client-destination", &mut stage, |stage| {
-            let (packet, what) = &samples(stage)[0];
+            let (packet, what) = &samples(stage)?[0];
             match carried(stage, packet, what)? {
                 Ok(datagram) => Ok(goes_to_the_server(stage, &datagram)),
                 Err(failure) => Ok(Err(failure)),
@@ -89,12 +88,15 @@ pub fn lead(stage: &mut Stage<'_>) -> Result<()> {
         }
         Ok(since.elapsed() > QUIET || stage.leads_into(&client, &tun)?)
     })?;
-    stage.lead_into(&client, &tun)
+    stage.lead_into(&client, &tun)?;
+    stage.settle(&client)
 }
 
 /// Packets of several protocols and sizes for the tunnel, each with a name.
-fn samples(stage: &Stage<'_>) -> Vec<(Vec<u8>, String)> {
-    let IpAddr::V4(source) = stage.topology().tunnel.client_address.addr() else { return Vec::new() };
+fn samples(stage: &Stage<'_>) -> Result<Vec<(Vec<u8>, String)>> {
+    let IpAddr::V4(source) = stage.topology().tunnel.client_address.addr() else { return Ok(Vec::new()) };
+    // As large as the device takes.
+    let most = step1::largest_payload(stage)?;
     let near = Ipv4Addr::from(u32::from(source) + 4);
     let beyond = stage.topology().behind_the_tunnel().map_or(near, |host| host.interfaces[0].address.addr());
     let header = |destination, protocol| Header {
@@ -113,15 +115,15 @@ fn samples(stage: &Stage<'_>) -> Vec<(Vec<u8>, String)> {
         packets::ipv4(&header(beyond, UDP), &datagram)
     };
     let syn = header(beyond, TCP);
-    vec![
+    Ok(vec![
         (echo(near, 56), format!("a ping of {near}")),
         (echo(beyond, 56), format!("a ping of {beyond}")),
         (udp(0), "an empty UDP packet".into()),
         (udp(1), "a UDP packet of one byte".into()),
-        (udp(1200), "a UDP packet of 1200 bytes".into()),
+        (udp(1200.min(most)), format!("a UDP packet of {} bytes", 1200.min(most))),
         (packets::ipv4(&syn, &packets::tcp_syn(&syn, 40_000, 80, 1)), "a TCP packet".into()),
-        (echo(beyond, 1400), "a ping of 1400 bytes".into()),
-    ]
+        (echo(beyond, 1400.min(most)), format!("a ping of {} bytes", 1400.min(most))),
+    ])
 }
 
 /// Sends a packet through the client's TUN device, and waits for a datagram to come to the server; the client's first
@@ -155,14 +157,19 @@ fn carried(stage: &mut Stage<'_>, packet: &[u8], what: &str) -> Result<Result<Da
         };
         datagrams.filter(from_client).find(is_ours)
     };
-    let found = stage.wait(PATIENCE, |stage| Ok(find(stage).is_some()))?;
+    let found = stage.wait_for_program(&tunnel.client, |stage| Ok(find(stage).is_some()))?;
     if let (true, Some(datagram)) = (found, find(stage)) {
         return Ok(Ok(datagram));
     }
     let came_out = stage.seen(since, client, &tun.name, Direction::Out).any(|seen| seen == packet);
-    let observed = match came_out {
-        true => format!("no datagram arrived at any host, though the packet came out of {}", tun.name),
-        false => format!("the packet did not come out of {}: the kernel does not lead it there", tun.name),
+    let left =
+        stage.frames[since..].iter().filter(|(host, frame)| *host == client && frame.direction == Direction::Out);
+    let mut left = left.filter_map(|(_, frame)| sighting::any_datagram(frame.packet()?));
+    let astray = left.find(|datagram| datagram.payload == packet);
+    let observed = match (came_out, astray) {
+        (true, Some(datagram)) => format!("one was sent to {}, and arrived at no host", datagram.to),
+        (true, None) => format!("no datagram arrived at any host, though the packet came out of {}", tun.name),
+        (false, _) => format!("the packet did not come out of {}: the kernel does not lead it there", tun.name),
     };
     Ok(Err(Box::new(Failure::new(format!("a datagram with {what} in it"), observed))))
 }
@@ -182,8 +189,7 @@ fn goes_to_the_server(stage: &Stage<'_>, datagram: &Datagram) -> Found {
 
 /// The UDP server alone: packets that it cannot know beforehand, from a port that it cannot know.
 fn shows(judge: &mut Judge<'_>) -> Result<()> {
-    let (sandbox, submission) = (judge.sandbox, &judge.job.submission);
-    let mut stage = Stage::set(sandbox, submission, 0)?;
+    let mut stage = judge.stage(0)?;
     let place = stage.start(Role::UdpServer)?;
     let timeout = judge.start_timeout();
     judge.check("step2.sink-prints", &mut stage, |stage| {
@@ -191,7 +197,7 @@ fn shows(judge: &mut Judge<'_>) -> Result<()> {
         if let Err(failure) = listens(stage, place, to, timeout)? {
             return Ok(Err(failure));
         }
-        let client = stage.topology().tunnel.client.clone();
+        let (client, server) = (stage.topology().tunnel.client.clone(), stage.topology().tunnel.server.clone());
         for _ in 0..3 {
             let numbers = packets::payload(6, seed());
             let (source, destination) =
@@ -204,7 +210,7 @@ fn shows(judge: &mut Judge<'_>) -> Result<()> {
             let outer = stage.own_address(&client, *to.ip())?;
             let words = [outer.to_string(), source.to_string(), destination.to_string()];
             let shown = |output: &str| words.iter().all(|word| output.contains(word.as_str()));
-            if !stage.wait(PATIENCE, |stage| Ok(shown(&stage.program(place).output())))? {
+            if !stage.wait_for_program(&server, |stage| Ok(shown(&stage.program(place).output())))? {
                 let output = stage.program(place).output();
                 let missing: Vec<_> = words.iter().filter(|word| !output.contains(word.as_str())).cloned().collect();
                 let failure = Failure::new(
@@ -235,18 +241,20 @@ pub fn listens(stage: &mut Stage<'_>, place: usize, to: SocketAddrV4, timeout: D
     if listening(stage)? {
         return Ok(Ok(()));
     }
+    let sockets = evidence::look_at(&stage.lab, host)?.sockets;
+    let others: Vec<String> = sockets.iter().map(|socket| socket.local.to_string()).collect();
     let program = stage.program(place);
-    let observed = match there {
-        true => format!("the program ended: {}", last_line(&program.output())),
-        false => format!("none after {} s; the program runs", timeout.as_secs_f64()),
+    let observed = match (there, others.as_slice()) {
+        (true, _) => format!("the program ended: {}", last_line(&program.output())),
+        (false, []) => format!("none after {} s; the program runs", timeout.as_secs_f64()),
+        (false, others) => format!("none after {} s, but one for {}", timeout.as_secs_f64(), others.join(", ")),
     };
     Ok(Err(Box::new(Failure::new(format!("a UDP socket for {to}"), observed))))
 }
 
 /// Client and UDP server: a packet from useru is shown at the server.
 fn together(judge: &mut Judge<'_>) -> Result<()> {
-    let (sandbox, submission) = (judge.sandbox, &judge.job.submission);
-    let mut stage = Stage::set(sandbox, submission, 0)?;
+    let mut stage = judge.stage(0)?;
     let timeout = judge.start_timeout();
     judge.check("step2.together", &mut stage, |stage| {
         let sink = stage.start(Role::UdpServer)?;
@@ -256,7 +264,7 @@ fn together(judge: &mut Judge<'_>) -> Result<()> {
         }
         let client = stage.start(Role::Client)?;
         let address = stage.topology().tunnel.client_address;
-        let host = stage.topology().tunnel.client.clone();
+        let (host, server) = (stage.topology().tunnel.client.clone(), stage.topology().tunnel.server.clone());
         for found in [device::created(stage, timeout, client)?, device::is_up(stage, timeout, &host, Some(address))?] {
             if found.is_err() {
                 return Ok(found);
@@ -271,7 +279,7 @@ fn together(judge: &mut Judge<'_>) -> Result<()> {
         stage.send(&host, &packet)?;
         let words = [source.to_string(), target.to_string()];
         let shown = |output: &str| words.iter().all(|word| output.contains(word.as_str()));
-        if stage.wait(PATIENCE, |stage| Ok(shown(&stage.program(sink).output())))? {
+        if stage.wait_for_program(&server, |stage| Ok(shown(&stage.program(sink).output())))? {
             return Ok(Ok(()));
         }
         let output = stage.program(sink).output();

@@ -5,9 +5,9 @@ use std::net::{IpAddr, Ipv4Addr};
 use super::step1::seed;
 use super::step2::{lead, listens, server_address};
 use super::step4::followed;
-use super::{Failure, Found, Judge, PATIENCE, device};
+use super::{Failure, Found, Judge, device};
 use crate::error::Result;
-use crate::grade::packets::{self, ECHO_REQUEST, Header, ICMP, UDP};
+use crate::grade::packets::{self, ECHO_REQUEST, HEADER, Header, ICMP, UDP};
 use crate::grade::stage::Stage;
 use crate::grade::submission::Role;
 use crate::pcapng::Direction;
@@ -21,7 +21,7 @@ pub const PREPARED: u8 = 4;
 /// # Errors
 /// The grader's own.
 pub fn judge(judge: &mut Judge<'_>) -> Result<()> {
-    let has = |role| judge.submission().command(role).is_some();
+    let has = |role| judge.submission.command(role).is_some();
     let client = has(Role::Client);
     if !has(Role::Server) {
         return Ok(());
@@ -35,8 +35,7 @@ pub fn judge(judge: &mut Judge<'_>) -> Result<()> {
 
 /// The server alone; the grader is the client.
 fn delivers(judge: &mut Judge<'_>) -> Result<()> {
-    let (sandbox, submission) = (judge.sandbox, &judge.job.submission);
-    let mut stage = Stage::set(sandbox, submission, PREPARED)?;
+    let mut stage = judge.stage(PREPARED)?;
     let place = stage.start(Role::Server)?;
     let timeout = judge.start_timeout();
     let ready = judge.check("step3.server-device", &mut stage, |stage| {
@@ -52,23 +51,25 @@ fn delivers(judge: &mut Judge<'_>) -> Result<()> {
     if !ready {
         return Ok(());
     }
+    // One client: that it may come from another port is looked at in step 4.
+    let port = 20_000 + (seed() % 20_000) as u16;
     let delivered = judge.check("step3.server-delivers", &mut stage, |stage| {
         for length in [56, 0, 1, 1000, 1400] {
-            if let Err(failure) = deliver(stage, length, false)? {
+            if let Err(failure) = deliver(stage, port, length, false)? {
                 return Ok(Err(failure));
             }
         }
         Ok(Ok(()))
     });
     if delivered {
-        judge.check("step3.through-tun", &mut stage, |stage| deliver(stage, 100, true));
+        judge.check("step3.through-tun", &mut stage, |stage| deliver(stage, port, 100, true));
     }
     Ok(())
 }
 
 /// Sends the server a datagram with a packet for userv in it. It has to arrive there with one hop less; and to have come
 /// into the server's TUN device as it is, if that is looked at.
-fn deliver(stage: &mut Stage<'_>, length: usize, through: bool) -> Result<Found> {
+fn deliver(stage: &mut Stage<'_>, port: u16, length: usize, through: bool) -> Result<Found> {
     let tunnel = stage.topology().tunnel.clone();
     let (client, server) = (tunnel.client.as_str(), stage.host(&tunnel.server)?);
     let Some((tun, addresses)) = stage.tun(&tunnel.server)? else {
@@ -84,15 +85,17 @@ fn deliver(stage: &mut Stage<'_>, length: usize, through: bool) -> Result<Found>
     let packet = packets::ipv4(&header, &content);
     let to = server_address(stage)?;
     let since = stage.frames.len();
-    let port = 20_000 + (seed() % 20_000) as u16;
     stage.done.push(format!("sent {to} a datagram with a packet {source} > {destination} of {} bytes", packet.len()));
     stage.send_datagram(client, port, to, &packet)?;
     let arrived = packets::ipv4(&Header { ttl: 63, ..header }, &content);
     let userv = stage.topology().hosts[target].clone();
     let near = &userv.interfaces[0].name;
     let is_there = |stage: &Stage<'_>| stage.seen(since, target, near, Direction::In).any(|seen| seen == arrived);
-    let came = stage.wait(PATIENCE, |stage| Ok(is_there(stage)))?;
+    let came = stage.wait_for_program(&tunnel.server, |stage| Ok(is_there(stage)))?;
     let is_from = |seen: &&[u8]| seen.get(12..16) == Some(&source.octets()[..]);
+    // By its sender; or, where that has been changed, by its identification.
+    let is_like =
+        |seen: &[u8]| is_from(&seen) || (seen.get(4..6) == packet.get(4..6) && seen.get(16..20) == packet.get(16..20));
     let written = || stage.seen(since, server, &tun.name, Direction::In);
     let into = match (written().any(|seen| seen == packet), written().find(is_from)) {
         (true, _) => format!("it came into {} of {} as it is", tun.name, tunnel.server),
@@ -109,14 +112,27 @@ fn deliver(stage: &mut Stage<'_>, length: usize, through: bool) -> Result<Found>
     let mut failure = match came {
         true => Failure::new(format!("the packet comes into {} of {} first", tun.name, tunnel.server), into),
         false => {
-            let other = stage.seen(since, target, near, Direction::In).find(is_from);
-            let observed = match other.and_then(|other| Difference::between(&arrived, other)) {
+            let other = stage.seen(since, target, near, Direction::In).find(|seen| is_like(seen));
+            // The checksum follows what else has been changed, and tells less.
+            let mut other = other.map(<[u8]>::to_vec);
+            if let Some(other) =
+                other.as_mut().filter(|other| other.len() >= HEADER && other[12..20] != arrived[12..20])
+            {
+                other[10..12].copy_from_slice(&arrived[10..12]);
+            }
+            let observed = match other.as_deref().and_then(|other| Difference::between(&arrived, other)) {
                 Some(difference) => format!("another one arrives: {difference}; {into}"),
                 None => format!("it does not; {into}"),
             };
             Failure::new(format!("the packet arrives at {} with a TTL of 63", userv.name), observed)
         }
     };
+    if !came && is_written && !stage.seen(since, target, near, Direction::In).any(is_like) {
+        failure.hint = Some(format!(
+            "the kernel of {} has the packet: sysctl net.ipv4.ip_forward there has to stay 1",
+            tunnel.server
+        ));
+    }
     if addresses.iter().any(|own| own.addr() == IpAddr::V4(source)) {
         failure.hint = Some(format!("{} bears the client's address {source}: give it another", tun.name));
     }
@@ -132,8 +148,7 @@ pub fn target(stage: &Stage<'_>) -> Result<(usize, Ipv4Addr)> {
 
 /// Both programs: a ping from useru arrives at userv, whatever becomes of the reply.
 fn together(judge: &mut Judge<'_>) -> Result<()> {
-    let (sandbox, submission) = (judge.sandbox, &judge.job.submission);
-    let mut stage = Stage::set(sandbox, submission, PREPARED)?;
+    let mut stage = judge.stage(PREPARED)?;
     let timeout = judge.start_timeout();
     judge.check("step3.together", &mut stage, |stage| {
         if let Err(failure) = both(stage, Role::Server, Role::Client, timeout)? {
@@ -168,5 +183,7 @@ pub fn both(stage: &mut Stage<'_>, server: Role, client: Role, timeout: std::tim
         }
     }
     lead(stage)?;
+    let server = stage.topology().tunnel.server.clone();
+    stage.settle(&server)?;
     Ok(Ok(()))
 }

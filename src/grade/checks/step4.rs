@@ -1,7 +1,7 @@
 //! Step 4: both directions. Each ping is followed through the whole lab, so that one that found another way fails.
 
 use std::net::{IpAddr, Ipv4Addr};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
@@ -9,10 +9,10 @@ use nix::unistd::Pid;
 use super::step1::seed;
 use super::step2::server_address;
 use super::step3::{PREPARED, both, target};
-use super::{Failure, Found, Judge, PATIENCE, SILENCE, device, last_line};
+use super::{Failure, Found, Judge, PATIENCE, device, last_line};
 use crate::error::Result;
 use crate::grade::model::{CauseSeen, Ladder, Ladders, Rung};
-use crate::grade::packets::{self, ECHO_REPLY, ECHO_REQUEST, HEADER, Header, ICMP};
+use crate::grade::packets::{self, ECHO_REPLY, ECHO_REQUEST, HEADER, Header, ICMP, UDP};
 use crate::grade::sandbox;
 use crate::grade::stage::Stage;
 use crate::grade::submission::Role;
@@ -32,12 +32,11 @@ const BUSY: f64 = 0.5;
 /// # Errors
 /// The grader's own.
 pub fn judge(judge: &mut Judge<'_>) -> Result<()> {
-    let has = |role| judge.submission().command(role).is_some();
+    let has = |role| judge.submission.command(role).is_some();
     if !has(Role::VpnClient) || !has(Role::VpnServer) {
         return Ok(());
     }
-    let (sandbox, submission) = (judge.sandbox, &judge.job.submission);
-    let mut stage = Stage::set(sandbox, submission, PREPARED)?;
+    let mut stage = judge.stage(PREPARED)?;
     let timeout = judge.start_timeout();
     let tunnel = stage.topology().tunnel.clone();
     let client = stage.host(&tunnel.client)?;
@@ -71,13 +70,15 @@ pub fn judge(judge: &mut Judge<'_>) -> Result<()> {
         Ok(Ok(()))
     });
     judge.check("step4.many", &mut stage, |stage| many(stage, inside, address));
+    if let Some(text) = polls(&mut stage)? {
+        judge.warn("busy-polling", text);
+    }
     // Where the two programs are among those of the stage; a program that is started anew gets another place.
-    let (mut server_at, mut client_at) = (0, 1);
-    warnings(judge, &mut stage, &mut server_at)?;
+    let (server_at, mut client_at) = (0, 1);
     judge.check("step4.client-moves", &mut stage, |stage| {
         stage.end(client_at);
-        let gone = stage.wait(PATIENCE, |stage| Ok(stage.tun(&tunnel.client)?.is_none()))?;
-        if !gone {
+        // The new one's device is not to be taken for the old one's.
+        if !stage.wait(PATIENCE, |stage| Ok(stage.tun(&tunnel.client)?.is_none()))? {
             stage.done.push("the TUN device outlives its program".into());
         }
         client_at = stage.start(Role::VpnClient)?;
@@ -93,6 +94,12 @@ pub fn judge(judge: &mut Judge<'_>) -> Result<()> {
         super::step2::lead(stage)?;
         followed(stage, client, address, 84, None)
     });
+    // Last, and only to a server that has been judged: it may die of it.
+    if stage.program(server_at).runs()
+        && let Some(text) = harmed_by_junk(&mut stage, server_at)?
+    {
+        judge.warn("dies-of-junk", text);
+    }
     for place in [client_at, server_at] {
         if stage.program(place).runs() && !minds_sigterm(&mut stage, place)? {
             let host = stage.program(place).host().to_string();
@@ -180,7 +187,7 @@ pub fn followed(
         let ladders = Some(Ladders { seen: seen(stage, &traced), expected: way(stage, from, to) });
         return Ok(Err(Box::new(Failure { cause, hint, ladders, ..Failure::new(expected, observed) })));
     }
-    if let Some(detour) = detour(stage, &traced) {
+    if let Some(detour) = detour(stage, &traced, arrives_at.is_none()) {
         let ladders = Some(Ladders { seen: seen(stage, &traced), expected: way(stage, from, to) });
         let expected = format!("{expected}, and goes through the tunnel");
         return Ok(Err(Box::new(Failure { ladders, went_round: true, ..Failure::new(expected, detour) })));
@@ -188,24 +195,40 @@ pub fn followed(
     Ok(Ok(()))
 }
 
-/// Where an echo that arrived did not go through the tunnel: both ends must have sent or received it in a datagram, and
-/// written it to, or read it from, their TUN devices.
-fn detour(stage: &Stage<'_>, traced: &Traced) -> Option<String> {
+/// Where an echo that arrived did not go through the tunnel, nor its reply if it was `answered`: both ends must have sent or
+/// received it in a datagram, and written it to, or read it from, their TUN devices. And the first to reply must be the host
+/// that was asked.
+fn detour(stage: &Stage<'_>, traced: &Traced, answered: bool) -> Option<String> {
     let tunnel = &stage.topology().tunnel;
-    let request = || traced.steps.iter().filter(|step| step.leg == Leg::Request);
-    for end in [&tunnel.client, &tunnel.server] {
-        let here = || request().filter(|step| step.host == *end);
-        if !here().any(|step| step.in_datagram) {
-            return Some(format!("no datagram with the ping in it was seen at {end}"));
+    let legs = [(Leg::Request, "ping"), (Leg::Reply, "reply")];
+    let asked = traced.destination.as_deref();
+    for (leg, what) in legs.into_iter().filter(|(leg, _)| *leg == Leg::Request || answered) {
+        let of_leg = || traced.steps.iter().filter(|step| step.leg == leg);
+        if let (Leg::Reply, Some(asked)) = (leg, asked) {
+            // Whoever else answers, it is not the one that was asked.
+            if !traced
+                .steps
+                .iter()
+                .any(|step| step.leg == Leg::Request && step.host == asked && step.direction == Direction::In)
+            {
+                return Some(format!("it was answered, and never came to {asked}"));
+            }
+            let first = of_leg().min_by(|one, other| one.milliseconds.total_cmp(&other.milliseconds))?;
+            if first.host != asked {
+                return Some(format!("a reply was made at {}, before {asked} had sent one", first.host));
+            }
         }
-        if !here().any(|step| step.is_tun && !step.in_datagram) {
-            return Some(format!("it did not pass a TUN device of {end}"));
+        for end in [&tunnel.client, &tunnel.server] {
+            let here = || of_leg().filter(|step| step.host == *end);
+            if !here().any(|step| step.in_datagram) {
+                return Some(format!("no datagram with the {what} in it was seen at {end}"));
+            }
+            if !here().any(|step| step.is_tun && !step.in_datagram) {
+                return Some(format!("the {what} did not pass a TUN device of {end}"));
+            }
         }
     }
-    // Whoever else answers, it is not the one that was asked.
-    let asked = traced.destination.as_deref()?;
-    let arrived = request().any(|step| step.host == asked && step.direction == Direction::In);
-    (!arrived).then(|| format!("it was answered, and never came to {asked}"))
+    None
 }
 
 /// The way of an echo as it was seen.
@@ -289,6 +312,8 @@ fn many(stage: &mut Stage<'_>, source: Ipv4Addr, destination: Ipv4Addr) -> Resul
     let Some((tun, _)) = stage.tun(&host)? else {
         return Ok(Err(Box::new(Failure::new("the client's TUN device", "it is gone"))));
     };
+    let (place, _) = target(stage)?;
+    let near = stage.topology().hosts[place].interfaces[0].name.clone();
     let since = stage.frames.len();
     let identifier = seed() as u16;
     stage.done.push(format!("sent {MANY} pings to {destination}"));
@@ -317,7 +342,15 @@ fn many(stage: &mut Stage<'_>, source: Ipv4Addr, destination: Ipv4Addr) -> Resul
     if stage.wait(2 * PATIENCE, |stage| Ok(answered(stage) == usize::from(MANY)))? {
         return Ok(Ok(()));
     }
-    let observed = format!("{} were", answered(stage));
+    let mut arrived: Vec<u16> = Vec::new();
+    for packet in stage.seen(since, place, &near, Direction::In) {
+        let word = |at: usize| packet.get(at..at + 2).map(|bytes| u16::from_be_bytes([bytes[0], bytes[1]]));
+        let is_request = packet.get(9) == Some(&ICMP) && packet.get(HEADER) == Some(&ECHO_REQUEST);
+        arrived.extend(word(HEADER + 6).filter(|_| is_request && word(HEADER + 4) == Some(identifier)));
+    }
+    arrived.sort_unstable();
+    arrived.dedup();
+    let observed = format!("{} were; {} came to {destination}", answered(stage), arrived.len());
     Ok(Err(Box::new(Failure::new(format!("{MANY} pings are answered"), observed))))
 }
 
@@ -348,30 +381,48 @@ fn only_in_the_tunnel(stage: &mut Stage<'_>, client: usize) -> Result<Found> {
     Ok(Ok(()))
 }
 
-/// What costs no points: busy polling, dying of junk, ignoring SIGTERM.
-fn warnings(judge: &mut Judge<'_>, stage: &mut Stage<'_>, server: &mut usize) -> Result<()> {
-    let before = sandbox::computed();
+/// Whether the programs compute, or would, though they have nothing to do.
+fn polls(stage: &mut Stage<'_>) -> Result<Option<String>> {
+    let (before, since) = (sandbox::wanted(), Instant::now());
     stage.pause(IDLE)?;
-    let busy = (sandbox::computed() - before) / IDLE.as_secs_f64();
-    if busy > BUSY {
-        let text =
-            format!("the programs compute {busy:.1} s in a second without traffic: they poll instead of waiting");
-        judge.warn("busy-polling", text);
-    }
+    let busy = (sandbox::wanted() - before) / since.elapsed().as_secs_f64();
+    let text = || {
+        format!(
+            "the programs want {busy:.1} s of a processor in a second without traffic: they poll instead of waiting"
+        )
+    };
+    Ok((busy > BUSY).then(text))
+}
+
+/// Sends the server datagrams that are no packets, and then one that is: what comes of it tells whether the program has
+/// outlived them, whenever it comes to read them.
+fn harmed_by_junk(stage: &mut Stage<'_>, server: usize) -> Result<Option<String>> {
+    const PORT: u16 = 19_999;
+    let tunnel = stage.topology().tunnel.clone();
+    let (place, destination) = target(stage)?;
+    let IpAddr::V4(source) = tunnel.client_address.addr() else { return Ok(None) };
     let to = server_address(stage)?;
-    let host = stage.topology().tunnel.client.clone();
-    for junk in [&b"junk"[..], b"", &[0x45; 19]] {
-        stage.send_datagram(&host, 19_999, to, junk)?;
+    let header = Header { source, destination, protocol: UDP, ttl: 64, identification: seed() as u16 | 1 };
+    let content = packets::udp(40_000, 40_001, &packets::payload(64, seed()));
+    let packet = packets::ipv4(&header, &content);
+    let near = stage.topology().hosts[place].interfaces[0].name.clone();
+    let since = stage.frames.len();
+    for datagram in [&b"junk"[..], b"", &[0x45; 19], &packet] {
+        stage.send_datagram(&tunnel.client, PORT, to, datagram)?;
     }
-    stage.pause(SILENCE)?;
-    if !stage.program(*server).runs() {
-        let said = last_line(&stage.program(*server).output()).to_string();
-        judge.warn("dies-of-junk", format!("the server's program ended when a datagram was no packet: {said}"));
-        // The rest of the step is about something else.
-        *server = stage.start(Role::VpnServer)?;
-        device::created(stage, judge.start_timeout(), *server)?.ok();
-    }
-    Ok(())
+    let is_there =
+        |stage: &Stage<'_>| stage.seen(since, place, &near, Direction::In).any(|seen| seen.ends_with(&content[8..]));
+    let outlived = |stage: &mut Stage<'_>| Ok(is_there(stage) || !stage.program(server).runs());
+    stage.wait_for_program(&tunnel.server, outlived)?;
+    let program = stage.program(server);
+    let said = last_line(&program.output()).to_string();
+    Ok(match (program.runs(), is_there(stage)) {
+        (false, _) => Some(format!("the server's program ended when a datagram was no packet: {said}")),
+        (true, false) => {
+            Some(format!("the server hands on nothing any more after a datagram that was no packet: {said}"))
+        }
+        (true, true) => None,
+    })
 }
 
 /// Whether the program that holds the TUN device of a host ends when it is asked to.

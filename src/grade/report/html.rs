@@ -1,9 +1,8 @@
 //! A page for a browser: what is wrong, and why, without reading logs. One file, without scripts, fonts or images from
 //! elsewhere; whatever a student wrote is text in it, and nothing else.
 
-use std::collections::BTreeMap;
-
-use super::{ladder, one_line, points, points_of, reason_of, shown, tally};
+use super::compare::compared;
+use super::{index, ladder, one_line, points, points_of, reason_of, shown, tally};
 use crate::grade::model::{CauseSeen, Check, Grade, Status, StepGrade, Transcript, VERSION};
 
 /// How the page looks. Light or dark as the reader's system is; light on paper.
@@ -11,9 +10,6 @@ const STYLE: &str = include_str!("page.css");
 
 /// Nothing may be loaded, and nothing may run, should a text get through as markup after all.
 const POLICY: &str = "default-src 'none'; style-src 'unsafe-inline'; base-uri 'none'; form-action 'none'";
-
-/// Texts with more words than this are not compared: it takes their product.
-const MOST_WORDS: usize = 400;
 
 /// The page about these submissions; more than one are led by a table of them.
 pub fn page(grades: &[Grade]) -> String {
@@ -30,7 +26,7 @@ pub fn page(grades: &[Grade]) -> String {
         escaped(&title)
     );
     if grades.len() != 1 {
-        html += &index(grades);
+        html += &index::table(grades);
     }
     for (place, grade) in grades.iter().enumerate() {
         html += &Article { grade, place, level }.html();
@@ -52,44 +48,6 @@ pub(super) fn escaped(text: &str) -> String {
         }
     }
     escaped
-}
-
-/// The table of all submissions.
-fn index(grades: &[Grade]) -> String {
-    let steps: BTreeMap<u8, ()> = grades.iter().flat_map(|grade| &grade.steps).map(|step| (step.step, ())).collect();
-    let passed = grades.iter().filter(|grade| grade.passed && grade.error.is_none()).count();
-    let columns: String =
-        steps.keys().map(|step| format!("<th scope='col' class='number step'>Step {step}</th>")).collect();
-    let mut html = format!(
-        "<header class='index'>\n<h1>Grades</h1>\n<p class='soft'>{} submissions, {passed} passed</p>\n\
-         <div class='scroll'><table>\n<thead><tr><th scope='col'>Submission</th>{columns}\
-         <th scope='col' class='number'>Points</th><th scope='col'>What is wrong first</th></tr></thead>\n<tbody>\n",
-        grades.len()
-    );
-    for (place, grade) in grades.iter().enumerate() {
-        html += &format!("<tr><th scope='row'><a href='#g{place}'>{}</a></th>", named(grade));
-        for number in steps.keys() {
-            let step = grade.steps.iter().find(|step| step.step == *number);
-            html += &step.map_or("<td class='number step'>\u{2013}</td>".into(), |step| {
-                let (reached, possible) = points_of(step);
-                let status = status_of(step);
-                let (class, symbol) = (class(status), symbol(status));
-                let points = format!("{}/{}", points(reached), points(possible));
-                format!(
-                    "<td class='number step {class}'>{points} {symbol}<span class='unseen'> {}</span></td>",
-                    word(status)
-                )
-            });
-        }
-        let first = grade.checks().find(|check| matches!(check.status, Status::Fail | Status::Error));
-        let wrong = match (&grade.error, first) {
-            (Some(error), _) => format!("Nothing could be graded: {}", short(error)),
-            (None, Some(check)) => in_short(check),
-            (None, None) => String::new(),
-        };
-        html += &format!("<td class='number'>{}</td><td class='wrong'>{}</td></tr>\n", score(grade), escaped(&wrong));
-    }
-    html + "</tbody>\n</table></div>\n</header>\n"
 }
 
 /// A submission's part of the page.
@@ -334,56 +292,6 @@ fn pair(check: &Check, label: u8) -> String {
     )
 }
 
-/// Both texts as HTML. Where they share most of their words, as two dumps of a packet do, the bytes and numbers are
-/// marked that the other does not have.
-fn compared(expected: &str, observed: &str) -> (String, String) {
-    let (a, b): (Vec<&str>, Vec<&str>) = (expected.split_whitespace().collect(), observed.split_whitespace().collect());
-    if a.len().max(b.len()) > MOST_WORDS {
-        return (escaped(expected), escaped(observed));
-    }
-    // The longest common subsequence: how long it is for the ends of both from here.
-    let mut length = vec![vec![0_usize; b.len() + 1]; a.len() + 1];
-    for i in (0..a.len()).rev() {
-        for j in (0..b.len()).rev() {
-            length[i][j] = if a[i] == b[j] { length[i + 1][j + 1] + 1 } else { length[i + 1][j].max(length[i][j + 1]) };
-        }
-    }
-    if length[0][0] * 2 < a.len().min(b.len()) {
-        return (escaped(expected), escaped(observed));
-    }
-    let (mut in_a, mut in_b) = (vec![false; a.len()], vec![false; b.len()]);
-    let (mut i, mut j) = (0, 0);
-    while i < a.len() && j < b.len() {
-        if a[i] == b[j] {
-            (in_a[i], in_b[j]) = (true, true);
-            (i, j) = (i + 1, j + 1);
-        } else if length[i + 1][j] >= length[i][j + 1] {
-            i += 1;
-        } else {
-            j += 1;
-        }
-    }
-    (marked(expected, &in_a), marked(observed, &in_b))
-}
-
-/// A text with marks at the bytes and numbers that are not shared.
-fn marked(text: &str, shared: &[bool]) -> String {
-    let mut html = String::new();
-    let mut words = 0;
-    for piece in text.split_inclusive(char::is_whitespace) {
-        let word = piece.trim_end();
-        let is_byte = word.len() == 2 && word.bytes().all(|byte| byte.is_ascii_hexdigit());
-        let differs = !word.is_empty() && !shared[words];
-        words += usize::from(!word.is_empty());
-        if differs && (is_byte || word.bytes().any(|byte| byte.is_ascii_digit())) {
-            html += &format!("<mark>{}</mark>{}", escaped(word), escaped(&piece[word.len()..]));
-        } else {
-            html += &escaped(piece);
-        }
-    }
-    html
-}
-
 fn cause_html(cause: &CauseSeen, label: u8) -> String {
     let facts = cause.facts.iter().map(|fact| format!("<li>{}</li>\n", escaped(fact)));
     let step = match cause.step {
@@ -402,7 +310,7 @@ fn cause_html(cause: &CauseSeen, label: u8) -> String {
 
 fn transcripts(transcripts: &[Transcript], label: u8) -> String {
     let one = |it: &Transcript| {
-        let cut = if it.truncated { "<p class='soft'>There was more; it is cut here.</p>" } else { "" };
+        let cut = if it.truncated { "<p class='soft'>There was more, which is left out.</p>" } else { "" };
         let output = match it.output.is_empty() {
             true => "<p class='soft'>It printed nothing.</p>".into(),
             false => format!("<pre>{}</pre>", escaped(&it.output)),
@@ -437,7 +345,7 @@ fn list(class: &str, items: impl Iterator<Item = String>) -> String {
 }
 
 /// What became of a step: the worst of its checks.
-fn status_of(step: &StepGrade) -> Status {
+pub(super) fn status_of(step: &StepGrade) -> Status {
     let has = |status| step.checks.iter().any(|check| check.status == status);
     [Status::Fail, Status::Error, Status::NotRun].into_iter().find(|status| has(*status)).unwrap_or(
         match step.checks.len() {
@@ -447,7 +355,7 @@ fn status_of(step: &StepGrade) -> Status {
     )
 }
 
-fn class(status: Status) -> &'static str {
+pub(super) fn class(status: Status) -> &'static str {
     match status {
         Status::Pass => "pass",
         Status::Fail => "fail",
@@ -456,7 +364,7 @@ fn class(status: Status) -> &'static str {
     }
 }
 
-fn word(status: Status) -> &'static str {
+pub(super) fn word(status: Status) -> &'static str {
     match status {
         Status::Pass => "passed",
         Status::Fail => "failed",
@@ -466,7 +374,7 @@ fn word(status: Status) -> &'static str {
 }
 
 /// For those who do not tell the colours apart.
-fn symbol(status: Status) -> &'static str {
+pub(super) fn symbol(status: Status) -> &'static str {
     match status {
         Status::Pass => "\u{2713}",
         Status::Fail => "\u{2717}",
@@ -476,15 +384,18 @@ fn symbol(status: Status) -> &'static str {
 }
 
 /// A failure in a line.
-fn in_short(check: &Check) -> String {
+pub(super) fn in_short(check: &Check) -> String {
     match &check.cause {
         Some(cause) => short(&format!("{}: {} ({})", check.title, cause.title, cause.host)),
-        None => short(&check.title),
+        None => match check.observed.as_ref().or(check.because.as_ref()) {
+            Some(observed) => short(&format!("{}: {observed}", check.title)),
+            None => short(&check.title),
+        },
     }
 }
 
 /// The start of a text, as far as it fits a line or two.
-fn short(text: &str) -> String {
+pub(super) fn short(text: &str) -> String {
     let text = one_line(text);
     match text.chars().count() > 120 {
         true => text.chars().take(119).chain(['\u{2026}']).collect(),
@@ -493,12 +404,12 @@ fn short(text: &str) -> String {
 }
 
 /// What a submission is called.
-fn named(grade: &Grade) -> String {
+pub(super) fn named(grade: &Grade) -> String {
     let name = escaped(&short(&grade.submission));
     if name.is_empty() { "(without a name)".into() } else { name }
 }
 
-fn score(grade: &Grade) -> String {
+pub(super) fn score(grade: &Grade) -> String {
     format!("{}/{}", points(grade.score), points(grade.max_score))
 }
 
@@ -590,17 +501,6 @@ mod tests {
         assert!(html.contains("2 submissions, 1 passed"), "{html}");
         assert!(html.contains("<a href='#g1'>group-7-late</a>"));
         assert!(!page(&[samples::broken()]).contains("class='index'"));
-    }
-
-    #[test]
-    fn the_bytes_that_differ_are_marked() {
-        let (expected, observed) = compared("45 00 00 24 ttl", "45 00 08 24 <ttl>");
-        assert_eq!(expected, "45 00 <mark>00</mark> 24 ttl");
-        assert_eq!(observed, "45 00 <mark>08</mark> 24 &lt;ttl&gt;");
-        let (expected, observed) = compared("an echo reply from 10.1.1.2", "nothing within 2 s");
-        assert!(!expected.contains("mark") && !observed.contains("mark"), "they share nothing");
-        let (expected, _) = compared("  two\n\nlines  ", "two lines");
-        assert_eq!(expected, "  two\n\nlines  ", "white space stays");
     }
 
     #[test]

@@ -1,4 +1,4 @@
-//! JUnit's XML, for CI servers: a `testsuite` for each step, a `testcase` for each check.
+//! JUnit's XML, for CI servers, as Jenkins' junit-10.xsd has it: a `testsuite` for each step, a `testcase` for each check.
 
 use super::{account, one_line, points, reason_of, shown};
 use crate::grade::model::{Check, Grade, Status, StepGrade};
@@ -12,11 +12,10 @@ pub fn document(grades: &[Grade]) -> String {
     let seconds: f64 = grades.iter().map(|grade| grade.seconds).sum();
     let mut xml = String::from("<?xml version=\"1.0\" encoding=\"UTF-8\"?>\n");
     xml += &format!(
-        "<testsuites name=\"vpnlab grade\" tests=\"{}\" failures=\"{}\" errors=\"{}\" skipped=\"{}\" time=\"{:.3}\">\n",
+        "<testsuites name=\"vpnlab grade\" tests=\"{}\" failures=\"{}\" errors=\"{}\" time=\"{:.3}\">\n",
         tests + ungraded,
         all(Status::Fail),
         all(Status::Error) + ungraded,
-        all(Status::NotRun),
         seconds + 0.0,
     );
     for grade in grades {
@@ -133,7 +132,7 @@ mod tests {
     #[test]
     fn each_status_has_its_element() {
         let xml = document(&[samples::broken()]);
-        let start = "<testsuites name=\"vpnlab grade\" tests=\"11\" failures=\"3\" errors=\"1\" skipped=\"2\"";
+        let start = "<testsuites name=\"vpnlab grade\" tests=\"11\" failures=\"3\" errors=\"1\" time=";
         assert!(xml.contains(start), "{xml}");
         assert!(xml.contains("<testsuite name=\"step 1: the TUN device\" package=\"group-7-late\" tests=\"3\""));
         assert!(

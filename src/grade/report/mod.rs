@@ -5,8 +5,10 @@
 
 use crate::grade::model::{Check, Grade, Status, StepGrade};
 
+mod compare;
 pub mod gradescope;
 pub mod html;
+mod index;
 pub mod json;
 pub mod junit;
 mod ladder;

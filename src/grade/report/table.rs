@@ -19,7 +19,8 @@ pub fn single(grade: &Grade, colour: bool) -> String {
         text += &paint(colour, RED, "ERROR");
         text += &hang("ERROR  ".len(), "ERROR  ".len() - 2, error);
     }
-    for step in &grade.steps {
+    // Where nothing was graded, the reason is said once.
+    for step in grade.steps.iter().filter(|_| grade.error.is_none()) {
         let (reached, possible) = points_of(step);
         let title = format!("step {}: {}", step.step, one_line(&step.title));
         text += &format!("\n{}\n", ends(&title, &of(reached, possible)));
@@ -80,6 +81,12 @@ pub fn several(grades: &[Grade], colour: bool) -> String {
             None => line = line.trim_end().into(),
         }
         text += &format!("{line}\n");
+    }
+    for grade in grades {
+        if let Some(error) = &grade.error {
+            let said = wrap(&format!("{}: {}", one_line(&grade.submission), shown(error)), WIDTH - 2);
+            text += &format!("\n{}\n", said.join("\n  "));
+        }
     }
     text
 }
@@ -271,6 +278,9 @@ submission    step 1  step 2  step 3   step 4    total
 asha-verma       5/5     4/4     4/4      8/8    21/21  passed
 group-7-late     5/5     2/4   2.5/4      0/8   9.5/21  FAILED
 no-makefile        -       -       -        -      0/0  ERROR
+
+no-makefile: cannot build the submission: make: *** No targets specified and no
+  makefile found.  Stop.; see lab/grade.toml, key build
 ";
         let plain = |text: &str| text.split_whitespace().collect::<Vec<_>>().join(" ");
         assert_eq!(plain(&text), plain(expected), "{text}");
