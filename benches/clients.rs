@@ -7,8 +7,9 @@
 use std::collections::HashMap;
 use std::hint::black_box;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
+use nix::time::{ClockId, clock_gettime};
 use vpnlab::link::{Peers, Refused};
 
 const PACKETS: u32 = 4_000_000;
@@ -77,9 +78,14 @@ fn time(clients: u32, mut run: impl FnMut(u32)) -> f64 {
         ((u64::from(state) * u64::from(clients)) >> 32) as u32
     };
     (0..PACKETS / 10).for_each(|_| run(next()));
-    let start = Instant::now();
+    let start = processor_time();
     (0..PACKETS).for_each(|_| run(next()));
-    start.elapsed().as_secs_f64() * 1e9 / f64::from(PACKETS)
+    (processor_time() - start).as_secs_f64() * 1e9 / f64::from(PACKETS)
+}
+
+/// What this process has used of a processor, so that other work on the machine counts little (clock_gettime(2)).
+fn processor_time() -> Duration {
+    clock_gettime(ClockId::CLOCK_PROCESS_CPUTIME_ID).map(Duration::from).expect("the kernel has this clock")
 }
 
 fn inner(client: u32) -> IpAddr {

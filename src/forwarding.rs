@@ -1,7 +1,7 @@
 //! Whether this machine forwards packets between its interfaces: the `ip_forward` of its network namespace.
 //!
 //! A VPN server must. It is the user's decision, so a step only warns where it is off; with `--forward` it is switched
-//! on, and off again at the end. A program that is killed with SIGKILL cannot do the latter: then it stays on.
+//! on, and off again at the end, by [`crate::keeper`]. If that is killed with SIGKILL, it stays on.
 //! Nobody counts the programs that want it: of two servers with `--forward` in one network namespace, the first found it
 //! off, and switches it off again at its end, also under the second.
 //! Kernel documentation: Documentation/networking/ip-sysctl.rst.

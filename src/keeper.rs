@@ -46,7 +46,7 @@ impl Keeper {
     /// Has the interface kept; this process has only the `privileges` that it is to have afterwards.
     ///
     /// # Errors
-    /// The kernel refuses another process; [`privileges::give_up`]; [`Interface::announce`].
+    /// The kernel refuses another process; those of [`privileges::bar`] and [`Interface::announce`].
     pub fn of(mut interface: Interface, signals: &mut Signals, privileges: Privileges) -> Result<Self> {
         if privileges.keep {
             interface.announce()?;
@@ -59,6 +59,7 @@ impl Keeper {
     fn divide(interface: Interface, signals: &mut Signals) -> Result<Self> {
         let dividing = || "cannot divide this process".to_string();
         let (parents, childs) = pair().context(dividing)?;
+        privileges::bar()?;
         // What both have in memory is best little.
         memory::release();
         let parent = getpid();

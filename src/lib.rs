@@ -8,8 +8,7 @@
 //! | the x-ray | [`trace`] | one packet's journey through the lab, and why it ended |
 //! | the handout | [`steps`] | a file per step; steps never import each other |
 //! | the testbed | [`lab`], [`demo`] | hosts as namespaces; the handout as a story |
-//! | a step's surroundings | [`lines`], [`counts`], [`logging`], [`recording`], [`upkeep`], [`signals`], [`clock`], [`memory`] | what is printed, counted, logged; what is done beside packets; a small resident size |
-//! | rights | [`privileges`], [`keeper`] | what is given up before the first packet; the process that keeps the interface |
+//! | a step's surroundings | [`lines`], [`counts`], [`logging`], [`recording`], [`upkeep`], [`signals`], [`clock`], [`memory`], [`privileges`], [`keeper`] | what is printed, counted, logged; what is done beside packets; a small resident size; rights: given up, and kept by whom |
 //! | the network | [`tun`], [`interface`], [`link`], [`path`], [`mtu`], [`addresses`], [`select`], [`net`], [`forwarding`] | the TUN device, batches of packets, the MTU, waiting, addresses and routes |
 //! | the fast path | [`fast`] | behind [`link`]: many packets at a time |
 //! | packets | [`packet`] | pure: validate, describe, answer, refuse, rewrite, cut, reassemble |

@@ -1,8 +1,8 @@
 //! What a step gives up before it reads the first packet: whoever takes it over then has little to steal.
 //!
 //! A TUN device and a socket that are open go on working without any right. So once they are set up, the process that reads
-//! them gives up root, every capability, the file system, and the way to get any of it back. What still has to be done with
-//! rights is done by another process, [`crate::keeper`], which calls [`keep_for_network`].
+//! them gives up root, every capability, the file system ([`give_up`]), and the way to get any of it back ([`bar`]). What
+//! still has to be done with rights is done by another process, [`crate::keeper`], which calls [`keep_for_network`].
 //!
 //! What cannot be given up where it runs is logged at debug level: in a user namespace there may be no other user to become,
 //! an old kernel has no landlock. What can be given up and is not is an error. Kernel documentation:
@@ -44,16 +44,29 @@ pub struct Privileges {
     pub keep: bool,
 }
 
-/// Gives up everything that this process does not need to read and write what it has open.
+/// Bars the way to rights that this process does not have, for itself and for all that it starts: whatever the file of a
+/// program grants, it gets nothing. Comes first, since it takes rights itself.
 ///
 /// # Errors
 /// Something that could be given up is not.
+pub fn bar() -> Result<()> {
+    prctl::set_no_new_privs().map_err(|error| refused("the way to new privileges", error))?;
+    match caps::has_cap(None, CapSet::Effective, Capability::CAP_SETPCAP).context(looking)? {
+        true => caps::clear(None, CapSet::Bounding).map_err(|error| refused("the bounding set of capabilities", error)),
+        false => {
+            debug!("The bounding set of capabilities stays: it takes CAP_SETPCAP to give it up");
+            Ok(())
+        }
+    }
+}
+
+/// Gives up every right that this process does not need to read and write what it has open; after [`bar`].
+///
+/// # Errors
+/// As of [`bar`].
 pub fn give_up() -> Result<()> {
-    // In this order: it takes rights to give up the first ones.
-    give_up_bounding_set()?;
     leave_root()?;
     keep_capabilities(&[])?;
-    prctl::set_no_new_privs().map_err(|error| refused("the way to new privileges", error))?;
     match leave_file_system()? {
         RulesetStatus::FullyEnforced => debug!("The file system is given up"),
         RulesetStatus::PartiallyEnforced => {
@@ -64,24 +77,12 @@ pub fn give_up() -> Result<()> {
     Ok(())
 }
 
-/// Gives up the capabilities that do not concern the network.
+/// Gives up the capabilities that do not concern the network; after [`bar`].
 ///
 /// # Errors
-/// As of [`give_up`].
+/// As of [`bar`].
 pub fn keep_for_network() -> Result<()> {
-    give_up_bounding_set()?;
-    keep_capabilities(&FOR_NETWORK)?;
-    prctl::set_no_new_privs().map_err(|error| refused("the way to new privileges", error))
-}
-
-/// Without its bounding set, no program that this process could start gets a capability.
-fn give_up_bounding_set() -> Result<()> {
-    let may = caps::has_cap(None, CapSet::Effective, Capability::CAP_SETPCAP).context(looking)?;
-    if !may {
-        debug!("The bounding set of capabilities stays: it takes CAP_SETPCAP to give it up");
-        return Ok(());
-    }
-    caps::clear(None, CapSet::Bounding).map_err(|error| refused("the bounding set of capabilities", error))
+    keep_capabilities(&FOR_NETWORK)
 }
 
 /// Root becomes the user that sudo was called by, or nobody.

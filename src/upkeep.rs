@@ -28,12 +28,12 @@ pub struct Upkeep {
 }
 
 impl Upkeep {
-    /// Attends to `signals`, and has the interface kept, where there is one; the counts go to `report`. With this call the process gives up its rights,
-    /// and may become another one ([`crate::keeper`]): all that takes rights, or names a file, comes before it, and what
-    /// belongs to a process, like a timer, after it.
+    /// Attends to `signals`, and has the interface kept, where there is one; the counts go to `report`. With this call the
+    /// process gives up its rights, and may become another one ([`crate::keeper`]): all that takes rights, or names a file,
+    /// comes before it, and what belongs to a process, like a timer, after it.
     ///
     /// # Errors
-    /// Those of [`Keeper::of`] and [`privileges::give_up`].
+    /// Those of [`Keeper::of`] and [`privileges::bar`].
     pub fn begin(
         mut signals: Signals,
         interface: Option<Interface>,
@@ -44,6 +44,7 @@ impl Upkeep {
             Some(interface) => Some(Keeper::of(interface, &mut signals, privileges)?),
             None if privileges.keep => None,
             None => {
+                privileges::bar()?;
                 privileges::give_up()?;
                 None
             }

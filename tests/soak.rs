@@ -290,7 +290,7 @@ fn a_tunnel_survives_a_failing_network() {
     println!("soak: {minutes} minutes as {user:?}; VPNLAB_SOAK_SEED={seed} strikes the same blows again");
     let lab = lab(user);
     let mut soak = Soak::new(&lab, seed);
-    let load = Load::start(&lab, seed);
+    let mut load = Load::start(&lab, seed);
     let started = Instant::now();
     let mut blows = 0;
     while started.elapsed() < length {
@@ -301,6 +301,7 @@ fn a_tunnel_survives_a_failing_network() {
         let until = Instant::now() + soak.chance.milliseconds(500, 4000);
         while Instant::now() < until {
             soak.both_run();
+            load.goes_on();
             soak.sampled.take(&lab);
             thread::sleep(Duration::from_millis(250));
         }

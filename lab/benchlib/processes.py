@@ -45,15 +45,27 @@ def machine_busy_seconds():
 
 
 def peak_mb(pids):
-    """Sum of the largest resident sizes that these processes ever had."""
-    kilobytes = 0
-    for pid in pids:
-        try:
-            with open(f"/proc/{pid}/status") as file:
-                kilobytes += sum(int(line.split()[1]) for line in file if line.startswith("VmHWM"))
-        except OSError:
-            pass  # it has ended
-    return kilobytes / 1024
+    """The largest resident size that these processes of one end ever had together, what they share counted once: that of the
+    largest one, and what the others have for themselves; or that of another at its start, if that was more."""
+    sizes = [size for size in map(memory, pids) if size]
+    if not sizes:
+        return 0.0  # they have ended
+    largest = max(sizes, key=lambda size: size["VmRSS"])
+    others = sum(size["Private_Clean"] + size["Private_Dirty"] for size in sizes if size is not largest)
+    return max(largest["VmHWM"] + others, *(size["VmHWM"] for size in sizes)) / 1024
+
+
+def memory(pid):
+    """What the kernel says of a process's memory, in kB; None, if it has ended."""
+    sizes = {}
+    try:
+        for name in "status", "smaps_rollup":
+            with open(f"/proc/{pid}/{name}") as file:
+                words = [line.split() for line in file if line.endswith("kB\n")]
+            sizes |= {line[0].rstrip(":"): int(line[1]) for line in words}
+    except OSError:
+        return None
+    return sizes
 
 
 def pin(pids, processors):

@@ -114,6 +114,10 @@ class Session:
         """The tunnel's processes, both ends."""
         return [pid for waiting, _name in self.spawned() for pid in processes.descendants(waiting)]
 
+    def peak_mb(self):
+        """The largest resident sizes that the tunnel's ends ever had."""
+        return sum(processes.peak_mb(processes.descendants(waiting)) for waiting, _name in self.spawned())
+
     def dead(self):
         """What to say about ends of the tunnel that are not running any more."""
         names = [name for waiting, name in self.spawned() if not processes.descendants(waiting)]

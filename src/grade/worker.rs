@@ -6,11 +6,13 @@
 
 use std::fs;
 use std::io::{self, Read, Write};
+use std::os::fd::AsFd;
 use std::os::unix::fs::PermissionsExt;
 use std::path::PathBuf;
 
 use log::LevelFilter;
 use nix::mount::{MsFlags, mount};
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sched::{CloneFlags, unshare};
 use nix::sys::prctl;
 use nix::sys::signal::{SigSet, Signal};
@@ -94,11 +96,11 @@ pub fn run() -> Result<u8> {
     let own = fs::File::open("/proc/self/exe").context(|| "cannot read vpnlab itself".into())?;
     become_root_of_nothing()?;
     // Whoever kills the grader ends its workers. (Only from here on: becoming somebody else would have cleared it.)
-    prctl::set_pdeathsig(Signal::SIGKILL).context(|| "cannot tie the grader to its parent".into())?;
+    end_with_the_grader()?;
     match sys::fork().context(|| "cannot start the grader's own process".into())? {
         ForkResult::Child => {
             // Whoever kills the one outside ends this one, and the kernel then ends everything else in here.
-            prctl::set_pdeathsig(Signal::SIGKILL).context(|| "cannot tie the grader to its parent".into())?;
+            end_with_the_grader()?;
             let mut submission = submission;
             let done = furnish(&job, &mut submission, own)
                 .and_then(|sandbox| super::checks::run(&job, &submission, &sandbox, &tell));
@@ -115,6 +117,20 @@ pub fn run() -> Result<u8> {
                 _ => Err(Error::failed("the grader's own process was killed")),
             }
         }
+    }
+}
+
+/// Has the kernel end this process with its parent; and ends it now if whoever reads what it tells has gone before that.
+fn end_with_the_grader() -> Result<()> {
+    let failed = || "cannot tie the grader to its parent".to_string();
+    prctl::set_pdeathsig(Signal::SIGKILL).context(failed)?;
+    let stdout = io::stdout();
+    let mut reader = [PollFd::new(stdout.as_fd(), PollFlags::empty())];
+    poll(&mut reader, PollTimeout::ZERO).context(failed)?;
+    // A pipe that nobody reads any more (poll(2)).
+    match reader[0].revents().is_some_and(|seen| seen.contains(PollFlags::POLLERR)) {
+        true => Err(Error::failed("the grader that this is a worker of is gone")),
+        false => Ok(()),
     }
 }
 

@@ -154,7 +154,7 @@ impl Cause {
                 "wrong-source",
                 "the packet's source is no address of the tunnel's network",
                 1,
-                "the source with which it came out of the TUN device; the reply went to the default gateway, or nowhere",
+                "the source with which it came out of the TUN device; the server did not take it, or the reply went to the default gateway, or nowhere",
                 "on {client}: ip address add {client-tun} dev tun0, and no other address on that device",
             ),
             Self::TunUnread => (

@@ -35,6 +35,14 @@ impl<'l> Load<'l> {
         Self { servers: servers.into(), senders, ping }
     }
 
+    /// Fails as soon as one of the programs has ended: it says why.
+    #[track_caller]
+    pub fn goes_on(&mut self) {
+        for (what, sender) in &mut self.senders {
+            assert!(sender.runs(), "{what}: broken: {}", sender.stderr());
+        }
+    }
+
     /// Ends all of it, what is under way with its last byte; says what became of each.
     #[track_caller]
     pub fn end(self, patience: Duration) -> Vec<Row> {

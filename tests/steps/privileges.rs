@@ -193,6 +193,25 @@ fn where_no_other_user_is_the_rest_is_given_up() {
     reader.interrupt().ok();
 }
 
+/// Root that may become nobody else. Where a plain user runs the tests there is no other user to become, and that is no error.
+#[test]
+fn what_could_be_given_up_and_is_not_ends_the_step() {
+    let lab = Lab::up_at(User::Root, 3);
+    lab.sh("server", "sysctl -qw net.ipv4.ip_forward=0").ok();
+    let without = ["setpriv", "--bounding-set=-setuid", "--inh-caps=-setuid", "vpnlab", "server", "--forward"];
+    if getuid().is_root() {
+        let done = lab.exec("server", &without).expect(3);
+        assert!(done.stderr.contains("vpnlab: cannot give up root before the first packet: EPERM"), "{done:#?}");
+        assert!(done.stderr.contains("--keep-privileges"), "{done:#?}");
+        assert!(!forwards(&lab, "server") && !has_device(&lab, "server"));
+    }
+    let options = if getuid().is_root() { &["--keep-privileges"][..] } else { &[] };
+    let mut server = Running::start(&lab, "server", &[&without, options].concat());
+    server.wait_until_up();
+    server.interrupt().ok();
+    assert!(!forwards(&lab, "server"));
+}
+
 /// A command of a user without any rights on a host of root's lab. Where a plain user runs the tests, that is the root of a
 /// namespace without what makes root special, for there is no other user.
 fn without_rights(lab: &Lab, host: &str, program: &[&str]) -> Command {

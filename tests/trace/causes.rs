@@ -380,13 +380,19 @@ for_each_user! {
 
     fn wrong_source(user: User) {
         let lab = Lab::up_at(user, 4);
-        let (_client, _server) = vpn(&lab, &[], &[]);
+        let (_client, server) = vpn(&lab, &[], &[]);
         arrives(&lab);
         lab.sh("useru", "ip address flush dev tun0; ip route replace 10.1.1.0/24 dev tun0").ok();
         let facts = names(&lab, &[], "wrong-source", "useru", "request");
         has(&facts, "which is not in 10.1.3.0/24");
         has(&facts, "tun0 of useru has no IPv4 address");
         lab.sh("useru", "ip address add 10.1.4.1/24 dev tun0").ok();
+        let facts = names(&lab, &[], "wrong-source", "useru", "request");
+        has(&facts, "tun0 of useru has the address 10.1.4.1/24");
+        has(&facts, "nothing came into tun0 of server");
+        // A server that takes it all the same.
+        server.end_with("KILL");
+        let _server = Running::tunnel(&lab, "server", &["vpn", "--role", "server", "--allow-source", "10.1.4.0/24"]);
         has(&names(&lab, &[], "wrong-source", "useru", "request"), "tun0 of useru has the address 10.1.4.1/24");
     }
 
@@ -438,7 +444,11 @@ for_each_user! {
         let lab = Lab::up_at(user, 4);
         let (client, server) = vpn(&lab, &[], &[]);
         arrives(&lab);
-        // The server's kernel sends it back into the tunnel: it is for the tunnel's network.
+        // The server's kernel sends it back into the tunnel: it is for the tunnel's network. Our server sends nothing back.
+        names(&lab, &["useru", "10.1.3.99"], "not-sent", "server", "request");
+        server.end_with("KILL");
+        let server = Running::python(&lab, "server", "vpn_server.py", &[], "Ready");
+        arrives(&lab);
         let facts = names(&lab, &["useru", "10.1.3.99"], "unexplained", "useru", "request");
         has(&facts, "no host of the lab has the address 10.1.3.99");
         client.end_with("KILL");

@@ -1,6 +1,5 @@
 """Many tunnels at once."""
 
-from ..processes import peak_mb
 from . import test
 from .flows import jain, transfer
 
@@ -15,5 +14,5 @@ def scale_clients(session):
         addresses = session.up(clients=number)
         rates, cpu = transfer(session, 1, session.pace.many, addresses)
         values |= {f"clients_{number}_gbps": sum(rates) / 1e9, f"clients_{number}_cpu_per_gb": cpu, f"clients_{number}_jain": jain(rates),
-                   f"clients_{number}_rss_mb": peak_mb(session.pids())}
+                   f"clients_{number}_rss_mb": session.peak_mb()}
     return values

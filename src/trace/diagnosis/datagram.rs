@@ -154,6 +154,15 @@ impl Scene<'_> {
             return Ok(self.verdict(Cause::Unexplained, host, [read, fact]));
         }
         let nothing = format!("nothing came into {} of {name} within {}", tun.name, self.waited(last));
+        // A server need not take a packet whose source lies outside of the tunnel's network.
+        if last.leg == Leg::Request
+            && let Some(echo) = &datagram.echo
+            && let Some(mut verdict) = self.bore_a_wrong_source(echo.source)
+            && verdict.cause == Cause::WrongSource
+        {
+            verdict.facts.extend([read, nothing]);
+            return Ok(verdict);
+        }
         Ok(self.verdict(Cause::NotWritten, host, [read, nothing].into_iter().chain(refused)))
     }
 
