@@ -4,12 +4,15 @@
 //! read-only system, its own folder, and nothing private; it has CAP_NET_ADMIN and CAP_NET_RAW in that network, and no
 //! other right. It is root of a user namespace whose root is a plain user. What it prints goes through a pseudoterminal,
 //! so that a program that buffers its lines for a pipe is heard as it is by its student.
+//!
+//! With `--no-sandbox` there is no bubblewrap: a program sees the machine as whoever grades does, has every right in its
+//! lab, and could tamper with its grader. What is left is for programs that are trusted.
 
 use std::fs;
 use std::io::{self, Read};
 use std::os::fd::OwnedFd;
-use std::os::unix::fs::PermissionsExt;
-use std::os::unix::process::ExitStatusExt;
+use std::os::unix::fs::{PermissionsExt, symlink};
+use std::os::unix::process::{CommandExt, ExitStatusExt};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus};
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -45,10 +48,15 @@ const SHARED: u64 = 16 << 20;
 const PROCESSOR: u32 = 60;
 
 /// What bounds a submission's use of the machine, for the report.
-pub fn limits() -> Vec<String> {
+pub fn limits(is_open: bool) -> Vec<String> {
+    let walls = match is_open {
+        false => {
+            "bubblewrap: process, mount, hostname and IPC namespaces of its own; CAP_NET_ADMIN and CAP_NET_RAW alone"
+        }
+        true => "no sandbox (--no-sandbox): the programs saw the machine, and could have tampered with their grade",
+    };
     vec![
-        "bubblewrap: process, mount, hostname and IPC namespaces of its own; CAP_NET_ADMIN and CAP_NET_RAW alone"
-            .into(),
+        walls.into(),
         format!("memory: {} MB for all its programs, by a watcher; no memory cgroup is used", MEMORY >> 20),
         format!("processes: {PROCESSES}, by a watcher, and {MOST_PROCESSES} by RLIMIT_NPROC"),
         format!("disk: {} MB, by a tmpfs of that size; output: {} MB", DISK >> 20, FLOOD >> 20),
@@ -56,19 +64,26 @@ pub fn limits() -> Vec<String> {
     ]
 }
 
-/// The programs that the sandbox is made of: each with the package that has it.
+/// The programs that the sandbox is made of, and what is in the place of it without: each with the package that has it.
 const TOOLS: [(&str, &str); 2] = [("bwrap", "bubblewrap"), ("prlimit", "util-linux")];
+const OPEN_TOOLS: [(&str, &str); 3] = [("unshare", "util-linux"), ("prlimit", "util-linux"), ("mount", "mount")];
 
-/// Says what is missing for a sandbox.
+/// Says what is missing for a sandbox, or without one where `is_open`.
 ///
 /// # Errors
 /// One of its programs is not there.
-pub fn check() -> Result<()> {
+pub fn check(is_open: bool) -> Result<()> {
     let path = std::env::var_os("PATH").unwrap_or_default();
-    for (tool, package) in TOOLS {
+    let tools = if is_open { OPEN_TOOLS.as_slice() } else { &TOOLS };
+    for (tool, package) in tools {
         if !std::env::split_paths(&path).any(|directory| directory.join(tool).exists()) {
-            return Err(Error::environment(format!("{tool} is missing, in which submissions are run"))
-                .hint(format!("install the package {package}: sudo apt-get install {package}")));
+            return Err(Error::environment(format!("{tool} is missing, in which submissions are run")).hint(format!(
+                "install the package {package}: sudo apt-get install {package}{}",
+                match *tool {
+                    "bwrap" => "; or, for programs that you trust, --no-sandbox",
+                    _ => "",
+                }
+            )));
         }
     }
     Ok(())
@@ -83,6 +98,8 @@ pub struct Sandbox {
     own: Option<PathBuf>,
     /// What is shown read-only besides /usr: where Python lives, if not there.
     shown: Vec<PathBuf>,
+    /// Whether there is none: only a host's names are the program's own.
+    is_open: bool,
 }
 
 /// The stand-in for sudo(8): programs have the rights that they need already.
@@ -99,18 +116,31 @@ done
 [ $# -eq 0 ] || exec "$@"
 "#;
 
+/// Gives a program the names of its host, where there is no sandbox: the host, the folder with its files, the command.
+const FURNISH: &str = r#"
+hostname "$1"
+for name in hosts resolv.conf; do
+    [ ! -e /etc/$name ] || mount --bind "$2/$name" /etc/$name || exit 126
+done
+mount -t sysfs sysfs /sys 2>/dev/null
+shift 2
+exec "$@"
+"#;
+
 /// The folder of a submission, inside of its sandbox.
 const WORK: &str = "/submission";
 
 impl Sandbox {
     /// A sandbox whose folder is `directory`/work; what it needs besides is made in `directory`. `own` is this
-    /// program, where it grades itself.
+    /// program, where it grades itself. Where `is_open`, there are no walls.
     ///
     /// # Errors
     /// A file cannot be made.
-    pub fn new(directory: &Path, own: Option<PathBuf>, shown: Vec<PathBuf>) -> Result<Self> {
+    pub fn new(directory: &Path, own: Option<PathBuf>, shown: Vec<PathBuf>, is_open: bool) -> Result<Self> {
         let making = || format!("cannot make the sandbox's files in {}", directory.display());
-        fs::create_dir_all(directory.join("work")).context(making)?;
+        for name in ["work", "programs"] {
+            fs::create_dir_all(directory.join(name)).context(making)?;
+        }
         for (name, text) in [
             ("passwd", "root:x:0:0:root:/submission:/bin/sh\nnobody:x:65534:65534:nobody:/:/usr/sbin/nologin\n"),
             ("group", "root:x:0:\nnogroup:x:65534:\n"),
@@ -118,10 +148,13 @@ impl Sandbox {
         ] {
             fs::write(directory.join(name), text).context(making)?;
         }
-        let sudo = directory.join("sudo");
+        let sudo = directory.join("programs/sudo");
         fs::write(&sudo, SUDO).context(making)?;
         fs::set_permissions(&sudo, PermissionsExt::from_mode(0o755)).context(making)?;
-        Ok(Self { directory: directory.into(), own, shown })
+        if let Some(program) = own.as_ref().filter(|_| is_open) {
+            symlink(program, directory.join("programs/vpnlab")).context(making)?;
+        }
+        Ok(Self { directory: directory.into(), own, shown, is_open })
     }
 
     /// The copy of the submission's folder, outside of the sandbox.
@@ -144,7 +177,7 @@ impl Sandbox {
         let (screen, terminal) = terminal().context(failed)?;
         let mut command = Command::new("prlimit");
         // The sandbox's first process can be looked at from inside, its environment too.
-        command.env_clear().env("PATH", "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin");
+        command.env_clear().env("PATH", SYSTEM);
         command.args([
             &format!("--nproc={MOST_PROCESSES}"),
             &format!("--as={ADDRESSES}"),
@@ -152,9 +185,12 @@ impl Sandbox {
             &format!("--fsize={DISK}"),
             "--nofile=1024",
             "--core=0",
-            "bwrap",
         ]);
-        command.args(self.arguments(host)).arg("--").args(words);
+        match self.is_open {
+            false => command.arg("bwrap").args(self.arguments(host)).arg("--"),
+            true => self.furnish(&mut command, host),
+        };
+        command.args(words);
         // Nobody types anything; but a program that waits for Enter, or for its terminal among others, goes on waiting.
         let [input, output] = [terminal.try_clone(), terminal.try_clone()];
         command.stdin(input.context(failed)?).stdout(output.context(failed)?).stderr(terminal);
@@ -162,6 +198,16 @@ impl Sandbox {
         let child = namespace::inside(lab.network(host)?, || command.spawn().context(failed))?;
         drop(command);
         Ok(Program::new(host, words, child, screen))
+    }
+
+    /// Has a command run without walls: in the submission's folder, with the host's names.
+    fn furnish<'c>(&self, command: &'c mut Command, host: &str) -> &'c mut Command {
+        let own = |name: &str| self.directory.join(name).display().to_string();
+        let programs = own("programs");
+        command.current_dir(self.work()).envs(environment(&programs, &own("work"), &own("topology.toml"), host));
+        // All that it starts goes with it, as far as it stays in the group.
+        command.process_group(0);
+        command.args(["unshare", "--mount", "--uts", "sh", "-c", FURNISH, "sh", host, &own(host)])
     }
 
     fn arguments(&self, host: &str) -> Vec<String> {
@@ -190,7 +236,7 @@ impl Sandbox {
             let path = path.display().to_string();
             add(&["--ro-bind", &path, &path]);
         }
-        add(&["--ro-bind", &own("sudo"), "/run/programs/sudo"]);
+        add(&["--ro-bind", &own("programs/sudo"), "/run/programs/sudo"]);
         if let Some(program) = &self.own {
             add(&["--ro-bind", &program.display().to_string(), "/run/programs/vpnlab"]);
         }
@@ -210,21 +256,29 @@ impl Sandbox {
         add(&["--size", &SHARED.to_string(), "--tmpfs", "/dev/shm"]);
         add(&["--size", &DISK.to_string(), "--tmpfs", "/tmp", "--bind", &self.work().display().to_string(), WORK]);
         add(&["--cap-drop", "ALL", "--cap-add", "CAP_NET_ADMIN", "--cap-add", "CAP_NET_RAW", "--clearenv"]);
-        for (name, value) in [
-            ("PATH", "/run/programs:/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"),
-            ("HOME", WORK),
-            ("LANG", "C.UTF-8"),
-            ("TERM", "dumb"),
-            ("PYTHONUNBUFFERED", "1"),
-            ("PYTHONDONTWRITEBYTECODE", "1"),
-            ("VPNLAB_HOST", host),
-            ("VPNLAB_TOPOLOGY", "/run/topology.toml"),
-        ] {
-            add(&["--setenv", name, value]);
+        for (name, value) in environment("/run/programs", WORK, "/run/topology.toml", host) {
+            add(&["--setenv", name, &value]);
         }
         add(&["--chdir", WORK]);
         all
     }
+}
+
+/// Where the machine's programs are.
+const SYSTEM: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
+
+/// The environment of a submission's program, where it sees these folders and this file.
+fn environment(programs: &str, work: &str, topology: &str, host: &str) -> [(&'static str, String); 8] {
+    [
+        ("PATH", format!("{programs}:{SYSTEM}")),
+        ("HOME", work.into()),
+        ("LANG", "C.UTF-8".into()),
+        ("TERM", "dumb".into()),
+        ("PYTHONUNBUFFERED", "1".into()),
+        ("PYTHONDONTWRITEBYTECODE", "1".into()),
+        ("VPNLAB_HOST", host.into()),
+        ("VPNLAB_TOPOLOGY", topology.into()),
+    ]
 }
 
 /// A pseudoterminal that passes on what is written to it as it is; the side that is read, and the program's.
@@ -303,7 +357,9 @@ impl Program {
     /// Ends it, and all that it has started.
     pub fn kill(&mut self, why: &str) {
         self.killed.get_or_insert_with(|| why.into());
-        // bubblewrap's own process; with it goes the first of the program's process namespace, and so all of that.
+        // bubblewrap's own process; with it goes the first of the program's process namespace, and so all of that. Without
+        // a sandbox it leads a group.
+        let _ = kill(Pid::from_raw(-(self.child.id() as i32)), Signal::SIGKILL);
         let _ = self.child.kill();
         self.ended = self.child.wait().ok();
     }

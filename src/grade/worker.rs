@@ -46,6 +46,8 @@ pub struct Job {
     pub start_timeout: f64,
     /// What is shown read-only in the sandbox besides /usr.
     pub shown: Vec<PathBuf>,
+    /// Whether the programs are trusted, and run without a sandbox.
+    pub is_open: bool,
     /// Whether everything that was seen is to be told, for `--evidence`.
     pub evidence: bool,
     /// The Python that runs the handout's files, and must be able to import scapy where the submission needs it.
@@ -204,7 +206,7 @@ fn furnish(job: &Job, submission: &mut Submission, own: fs::File) -> Result<Sand
         fs::set_permissions(&program, PermissionsExt::from_mode(0o755)).context(failed)?;
     }
     let own = job.folder.is_none().then_some(program);
-    let sandbox = Sandbox::new(&directory, own, job.shown.clone())?;
+    let sandbox = Sandbox::new(&directory, own, job.shown.clone(), job.is_open)?;
     for entry in std::mem::take(&mut submission.entries) {
         let path = sandbox.work().join(&entry.path);
         let made = match &entry.bytes {

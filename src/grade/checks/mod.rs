@@ -247,7 +247,7 @@ pub fn run(job: &Job, submission: &Submission, sandbox: &Sandbox, tell: &dyn Fn(
     }
     let Judge { checks, warnings, .. } = judge;
     let seconds = started.elapsed().as_secs_f64();
-    let mut grade = Grade { seconds, warnings, sandbox: sandbox::limits(), ..Grade::of(&submission.name) };
+    let mut grade = Grade { seconds, warnings, sandbox: sandbox::limits(job.is_open), ..Grade::of(&submission.name) };
     grade.steps = by_step(&job.steps, &checks);
     grade.sum_up();
     Ok(grade)
