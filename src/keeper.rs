@@ -2,7 +2,7 @@
 //!
 //! Routes and addresses have to be put back after the interface was down, the MTU has to follow the path, and `ip_forward`
 //! is to be as it was before in the end. All that takes rights, which whoever reads packets from anybody should not have.
-//! So [`Keeper::divide`] makes two processes of one, just before the loop: the child goes on with the step and gives up its
+//! So [`Keeper::of`] makes two processes of one, just before the loop: the child goes on with the step and gives up its
 //! rights ([`crate::privileges`]); the parent keeps the interface, and lives as long as the child. It has closed the TUN
 //! device and the socket, and reads no byte that came over a network: netlink(7) tells it about interfaces, and its child
 //! asks for an MTU, in a message of four bytes that is checked like a stranger's.

@@ -209,6 +209,31 @@ for_each_user! {
         }
     }
 
+    fn without_bubblewrap_only_who_says_so_is_graded(user: User) {
+        let (machine, at) = (Machine::new(user), directory());
+        let tools = at.join("tools");
+        fs::create_dir(&tools).unwrap();
+        for tool in ["unshare", "prlimit", "mount"] {
+            let found = ["/usr/bin", "/bin", "/usr/sbin"].map(|at| Path::new(at).join(tool)).into_iter().find(|it| it.exists());
+            std::os::unix::fs::symlink(found.unwrap(), tools.join(tool)).unwrap();
+        }
+        let submission = at.join("submissions/right/sockets").display().to_string();
+        let json = at.join("open.json").display().to_string();
+        let grade = |more: &[&str]| {
+            let mut command = machine.command("env");
+            command.arg(format!("PATH={}", tools.display())).arg(common::vpnlab());
+            let done = command.args(["grade", "--json", &json, &submission]).args(more).output().unwrap();
+            (done.status.code(), String::from_utf8_lossy(&done.stderr).into_owned())
+        };
+        let (code, said) = grade(&[]);
+        assert!(code == Some(3) && said.contains("bwrap is missing") && said.contains("--no-sandbox"), "{code:?} {said}");
+        let before = mounts();
+        assert_eq!(grade(&["--no-sandbox"]), (Some(0), String::new()));
+        let told: Value = serde_json::from_str(&fs::read_to_string(&json).unwrap()).unwrap();
+        assert!(told["grades"][0]["sandbox"][0].as_str().unwrap().starts_with("no sandbox"), "{told}");
+        assert_eq!(mounts(), before);
+    }
+
     fn a_killed_grader_leaves_nothing(user: User) {
         let (machine, mark) = (Machine::new(user), mark());
         let (variable, value) = mark.split_once('=').unwrap();
