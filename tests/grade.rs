@@ -167,8 +167,10 @@ fn marked(mark: &str) -> usize {
     entries.filter(bears_it).count()
 }
 
+/// How many mounts there are, without those of named network namespaces: others may make and end labs as root.
 fn mounts() -> usize {
-    fs::read_to_string("/proc/self/mountinfo").unwrap().lines().count()
+    let all = fs::read_to_string("/proc/self/mountinfo").unwrap();
+    all.lines().filter(|line| !line.contains("/netns")).count()
 }
 
 for_each_user! {
