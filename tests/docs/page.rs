@@ -136,6 +136,10 @@ pub fn typed(line: &str) -> Option<(Option<String>, String)> {
 }
 
 impl Block {
+    pub fn has_commands(&self) -> bool {
+        ["console", "sh"].contains(&self.language.as_str())
+    }
+
     /// The commands of a transcript. A prompt with nothing behind it is no command.
     pub fn commands(&self) -> Result<Vec<Command>, String> {
         let mut commands: Vec<Command> = Vec::new();

@@ -33,6 +33,7 @@ struct Next {
     meanwhile: Vec<String>,
     seen: Option<String>,
     varies: Vec<String>,
+    apart: bool,
     exit: Option<i32>,
     file: Option<String>,
 }
@@ -138,20 +139,23 @@ impl Session {
 
     fn directive(&mut self, directive: &Directive) -> Result<(), String> {
         let rest = directive.rest.as_str();
-        let command = || page::typed(rest).ok_or(format!("no prompt: {rest}"));
         match directive.verb.as_str() {
             "lab" => self.lab(rest)?,
             "run" => {
-                let (host, text) = command()?;
+                let (host, text) = page::typed(rest).ok_or(format!("no prompt: {rest}"))?;
                 let (output, code) = self.finish(host.as_deref(), &text)?;
                 if code != 0 {
                     return Err(format!("{text}: exit code {code}\n{output}"));
                 }
             }
             "start" => {
-                let (host, text) = command()?;
-                let name = host.clone().unwrap_or("machine".into());
-                self.start(&name, host.as_deref(), &text);
+                let (name, line) = match page::typed(rest) {
+                    Some(_) => ("", rest),
+                    None => rest.split_once(' ').unwrap_or(("", rest)),
+                };
+                let (host, text) = page::typed(line).ok_or(format!("no prompt: {rest}"))?;
+                let name = if name.is_empty() { host.as_deref().unwrap_or("machine") } else { name };
+                self.start(name, host.as_deref(), &text);
             }
             "wait" => {
                 let (name, text) = rest.split_once(' ').ok_or("wait NAME TEXT")?;
@@ -164,6 +168,7 @@ impl Session {
             "meanwhile" => self.next.meanwhile.push(rest.to_string()),
             "seen" => self.next.seen = Some(rest.to_string()),
             "varies" => self.next.varies.extend(rest.split_whitespace().map(String::from)),
+            "apart" => self.next.apart = true,
             "exit" => self.next.exit = Some(rest.parse().map_err(|_| "exit NUMBER")?),
             "file" => self.next.file = Some(rest.to_string()),
             other => return Err(format!("no such directive: {other}")),
@@ -232,15 +237,11 @@ impl Session {
             outcome.not_run += 1;
             return if next.is_used_up() { Ok(()) } else { Err(format!("{}: directives, and {reason}", block.line)) };
         }
+        outcome.run += usize::from(block.has_commands());
         match block.language.as_str() {
-            "console" => {
-                outcome.run += 1;
-                self.transcript(block, &next)
-            }
-            "sh" => {
-                outcome.run += 1;
-                self.script(block, &next)
-            }
+            "console" => self.transcript(block, &next),
+            // One that is written to a file is run by the commands that follow.
+            "sh" if next.file.is_none() => self.script(block, &next),
             _ => self.shown(block, &next),
         }
     }
@@ -253,7 +254,8 @@ impl Session {
         }
         if let Some(name) = &next.seen {
             let varies: Vec<&str> = next.varies.iter().map(String::as_str).collect();
-            let expected = Expected::new(&block.text, &varies).somewhere();
+            let expected = Expected::new(&block.text, &varies);
+            let expected = if next.apart { expected.apart() } else { expected }.somewhere();
             let shown = expected.clone();
             self.wait(name, move |lines| expected.begins(lines)).map_err(|lines| {
                 let lines: Vec<&str> = lines.lines().collect();
@@ -379,7 +381,7 @@ fn end(running: Running) {
         program.signal(Signal::SIGINT);
     }
     let started = Instant::now();
-    while program.runs() && started.elapsed() < Duration::from_secs(3) {
+    while program.runs() && started.elapsed() < PATIENCE {
         thread::sleep(Duration::from_millis(5));
     }
 }
@@ -388,7 +390,7 @@ fn end(running: Running) {
 fn copy_repository(directory: &Path) {
     let script = "set -e; cd \"$2\"; mkdir -p \"$1/repository/tests\" \"$1/home\" \"$1/bin\"; \
         for it in *; do case $it in target|tests) ;; *) cp -rP \"$it\" \"$1/repository/\";; esac; done; \
-        rm -rf \"$1/repository/fuzz/target\" \"$1/repository/fuzz/corpus\"; cp -rP tests/fixtures \"$1/repository/tests/\"; \
+        rm -rf \"$1/repository/fuzz/target\" \"$1/repository/fuzz/corpus\"; cp -rP tests/fixtures tests/docs \"$1/repository/tests/\"; \
         rm -rf \"$1/repository/tests/fixtures/submissions/nasty\"; ln -s \"$3\" \"$1/bin/vpnlab\"; \
         printf '#!/bin/sh\\nexec \"$@\"\\n' >\"$1/bin/sudo\"; chmod 755 \"$1\" \"$1/bin/sudo\"; \
         [ \"$4\" = 0 ] && chown -hR 65534:65534 \"$1\" || true";
