@@ -310,6 +310,36 @@ pub fn packets_lost(socket: BorrowedFd<'_>) -> io::Result<u32> {
     }
 }
 
+/// Makes the kernel drop what this classic BPF program refuses before it gets into the socket's queue (socket(7),
+/// SO_ATTACH_FILTER); no program: nothing.
+///
+/// # Errors
+/// As the kernel gives them: it checks the program.
+pub fn filter(socket: BorrowedFd<'_>, program: &[libc::sock_filter]) -> io::Result<()> {
+    let mut header =
+        libc::sock_fprog { len: u16::try_from(program.len()).unwrap_or(u16::MAX), filter: program.as_ptr().cast_mut() };
+    let option = if program.is_empty() { libc::SO_DETACH_FILTER } else { libc::SO_ATTACH_FILTER };
+    let (value, size) = ((&raw mut header).cast(), size_of_val(&header) as libc::socklen_t);
+    // SAFETY: the kernel copies the `len` instructions, which are no more than `program` has, during the call; it writes nothing.
+    match unsafe { libc::setsockopt(socket.as_raw_fd(), libc::SOL_SOCKET, option, value, size) } {
+        0 => Ok(()),
+        _ => Err(io::Error::last_os_error()),
+    }
+}
+
+/// How many datagrams the kernel has dropped at this socket since it was made, because its queue was full or a filter refused
+/// them (SO_MEMINFO, linux/sock_diag.h); the number wraps.
+pub fn datagrams_dropped(socket: BorrowedFd<'_>) -> io::Result<u32> {
+    let mut values = [0_u32; libc::SK_MEMINFO_DROPS as usize + 1];
+    let mut size = size_of_val(&values) as libc::socklen_t;
+    let (fd, value) = (socket.as_raw_fd(), (&raw mut values).cast());
+    // SAFETY: `values` and `size` outlive the call, which writes no more than the `size` bytes of `values`.
+    match unsafe { libc::getsockopt(fd, libc::SOL_SOCKET, libc::SO_MEMINFO, value, &raw mut size) } {
+        0 => Ok(values[libc::SK_MEMINFO_DROPS as usize]),
+        _ => Err(io::Error::last_os_error()),
+    }
+}
+
 /// The flags of an interface (`IFF_UP`, ...), in the network namespace of this socket.
 ///
 /// # Errors
