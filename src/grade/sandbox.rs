@@ -29,6 +29,7 @@ use nix::unistd::Pid;
 use crate::error::{Context, Error, Result};
 use crate::grade::model::Transcript;
 use crate::lab::{Lab, names, namespace};
+use crate::programs;
 
 /// How much of what a program prints is kept, and after how much it is ended, in bytes.
 const KEPT: usize = 256 << 10;
@@ -73,10 +74,9 @@ const OPEN_TOOLS: [(&str, &str); 3] = [("unshare", "util-linux"), ("prlimit", "u
 /// # Errors
 /// One of its programs is not there.
 pub fn check(is_open: bool) -> Result<()> {
-    let path = std::env::var_os("PATH").unwrap_or_default();
     let tools = if is_open { OPEN_TOOLS.as_slice() } else { &TOOLS };
     for (tool, package) in tools {
-        if !std::env::split_paths(&path).any(|directory| directory.join(tool).exists()) {
+        if programs::on_path(tool).is_none() {
             return Err(Error::environment(format!("{tool} is missing, in which submissions are run")).hint(format!(
                 "install the package {package}: sudo apt-get install {package}{}",
                 match *tool {
@@ -265,7 +265,7 @@ impl Sandbox {
 }
 
 /// Where the machine's programs are.
-const SYSTEM: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
+pub const SYSTEM: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
 
 /// The environment of a submission's program, where it sees these folders and this file.
 fn environment(programs: &str, work: &str, topology: &str, host: &str) -> [(&'static str, String); 8] {
