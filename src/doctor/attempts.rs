@@ -119,6 +119,12 @@ fn make_pieces() -> Pieces {
     if !seen.network.worked() {
         return seen;
     }
+    if !may_change_network() {
+        let refused = Error::environment("one was made, but this root may not change it")
+            .hint("give the container CAP_NET_ADMIN, or use the machine itself");
+        seen.network = Err::<(), _>(refused).into();
+        return seen;
+    }
     match Net::open(Level::Debug) {
         Ok(net) => {
             seen.veth = veth(&net).context(|| "cannot make a veth pair".into()).into();

@@ -1,12 +1,11 @@
 //! Namespaces, and what a lab makes in them: each was made, in a child process that has ended.
 
-use std::fs;
-
 use nix::unistd::getuid;
 
 use crate::doctor::attempts::{self, Pieces, Tried};
 use crate::doctor::judged;
 use crate::doctor::model::{Finding, Purpose};
+use crate::lab::namespace;
 
 /// What a lab, and the grader's labs, are made of.
 const LABS: &[Purpose] = &[Purpose::Lab, Purpose::Grading];
@@ -61,13 +60,8 @@ fn users_namespaces(of_a_lab: &Tried) -> Finding {
             (finding.needed_for(&[Purpose::Grading]), tried)
         }
     };
-    let settings: Vec<String> = SETTINGS.iter().filter_map(|name| Some(format!("{name} {}", setting(name)?))).collect();
+    let settings: Vec<String> =
+        SETTINGS.iter().filter_map(|name| Some(format!("{name} {}", namespace::setting(name)?))).collect();
     let seen = format!("one was made ({})", settings.join(", "));
     judged(finding, &tried, &seen, "a child process", "run outside the container")
-}
-
-/// A setting of the kernel's (sysctl(8)), where it has it.
-fn setting(name: &str) -> Option<String> {
-    let value = fs::read_to_string(format!("/proc/sys/{}", name.replace('.', "/"))).ok()?;
-    Some(value.trim().to_string())
 }

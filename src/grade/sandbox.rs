@@ -296,6 +296,8 @@ fn terminal() -> io::Result<(OwnedFd, OwnedFd)> {
 struct Printed {
     kept: Vec<u8>,
     total: usize,
+    /// Whether nobody can print any more.
+    is_over: bool,
 }
 
 /// A program that runs in a sandbox; ended when dropped.
@@ -323,6 +325,7 @@ impl Program {
                 printed.kept.extend(&buffer[..room]);
                 printed.total += length;
             }
+            writer.lock().unwrap_or_else(PoisonError::into_inner).is_over = true;
         });
         Self { host: host.into(), command: words.join(" "), child, printed, ended: None, killed: None }
     }
@@ -371,6 +374,15 @@ impl Program {
             thread::sleep(Duration::from_millis(5));
         }
         !self.runs()
+    }
+
+    /// Waits a while until all that it printed, to its end, has been read.
+    pub fn wait_for_output(&self, patience: Duration) {
+        let started = Instant::now();
+        let is_over = || self.printed.lock().unwrap_or_else(PoisonError::into_inner).is_over;
+        while !is_over() && started.elapsed() < patience {
+            thread::sleep(Duration::from_millis(1));
+        }
     }
 
     /// The exit code of a program that has ended by itself.

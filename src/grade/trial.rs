@@ -59,6 +59,9 @@ fn run_one(stage: &mut Stage<'_>, host: &str, words: &[&str]) -> Result<Ran> {
     let place = stage.run(host, &words.iter().map(ToString::to_string).collect::<Vec<_>>())?;
     let ended = stage.program(place).wait(PATIENCE);
     let program = stage.program(place);
+    if ended {
+        program.wait_for_output(Duration::from_secs(1));
+    }
     let output = program.output();
     let last = output.lines().rev().find(|line| !line.trim().is_empty()).unwrap_or_default().trim();
     let said = if ended { last.to_string() } else { format!("it takes longer than {} s", PATIENCE.as_secs()) };
