@@ -19,7 +19,7 @@ mod show;
 mod tools;
 
 use attempts::{Pieces, Tried};
-use model::{Answer, Finding, Summary};
+use model::{Answer, Finding, Purpose, State, Summary};
 
 /// `vpnlab doctor`
 #[derive(Debug, Args)]
@@ -66,11 +66,14 @@ fn look() -> Vec<(&'static str, Vec<Finding>)> {
         let refused: Tried = Err::<(), _>(error).into();
         Pieces { user: refused.clone(), network: refused, ..Pieces::default() }
     });
+    let (kernel, namespaces) = (kernel::look(&pieces), namespaces::look(&pieces));
+    let is_in_the_way = |it: &&Finding| it.state == State::Missing && it.needed_for.contains(&Purpose::Grading);
+    let lacking = kernel.iter().chain(&namespaces).find(is_in_the_way).map(|finding| finding.title);
     vec![
-        ("The kernel", kernel::look(&pieces)),
-        ("Namespaces", namespaces::look(&pieces)),
+        ("The kernel", kernel),
+        ("Namespaces", namespaces),
         ("Rights on the machine itself", rights::look()),
-        ("Grading", grading::look()),
+        ("Grading", grading::look(lacking)),
         ("Programs", tools::look()),
     ]
 }

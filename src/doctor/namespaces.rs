@@ -19,10 +19,11 @@ pub fn look(pieces: &Pieces) -> Vec<Finding> {
     let needed = |id, title| Finding::of(id, title).needed_for(LABS);
     let users = "a user namespace";
     let networks = if pieces.user.worked() || getuid().is_root() { "a network namespace" } else { users };
+    let container = "run outside the container";
     let modules = "sudo modprobe -a veth bridge";
     vec![
         users_namespaces(&pieces.user),
-        judged(needed("network-namespaces", "network namespaces"), &pieces.network, "one was made", users, ""),
+        judged(needed("network-namespaces", "network namespaces"), &pieces.network, "one was made", users, container),
         judged(needed("veth", "veth pairs"), &pieces.veth, "one was made", networks, modules),
         judged(needed("bridge", "bridges"), &pieces.bridge, "one was made", networks, modules),
         judged(
