@@ -8,7 +8,7 @@ use clap::{CommandFactory, FromArgMatches, Parser, Subcommand};
 use crate::error::{Error, Exit, Result};
 use crate::logging::{self, LogArgs};
 use crate::steps::{client, examples, server, tun_ping, tun_read, udp_sink, vpn};
-use crate::{demo, grade, lab, memory, trace};
+use crate::{demo, doctor, grade, lab, memory, trace};
 
 /// Build an IP tunnel step by step, in a lab of its own.
 #[derive(Debug, Parser)]
@@ -48,6 +48,9 @@ pub enum Command {
     /// Write the skeleton of the handout's programs, to fill in
     #[command(after_help = grade::init::EXAMPLES)]
     Init(grade::init::InitArgs),
+    /// Tell what this machine can do, what it lacks, and how to get that
+    #[command(after_help = doctor::EXAMPLES)]
+    Doctor(doctor::DoctorArgs),
     /// Step 1: show the packets that the kernel sends through a TUN device
     #[command(after_help = examples::tun_read())]
     TunRead(tun_read::TunReadArgs),
@@ -101,6 +104,7 @@ impl Cli {
             Command::Trace(args) => return trace::run(args),
             Command::Grade(args) => return grade::run(args),
             Command::Init(args) => grade::init::run(args),
+            Command::Doctor(args) => return doctor::run(args),
             Command::TunRead(args) => tun_read::run(args),
             Command::TunPing(args) => tun_ping::run(args),
             Command::UdpSink(args) => udp_sink::run(args),

@@ -18,8 +18,8 @@ mod sieve;
 mod tun;
 mod udp;
 
-pub use crate::fast::Parts;
 pub use crate::fast::vnet::LENGTH as TUN_HEADER;
+pub use crate::fast::{Parts, offered};
 pub use clients::Rules;
 pub use fit::Fit;
 pub use peers::{News, Peers, Refused};

@@ -4,20 +4,17 @@
 //! `root` (named namespaces, as `ip netns` has them). `build` wires either up; `host` runs programs in it; `commands`
 //! is what the user types.
 
-use std::io::Read;
 use std::os::fd::{AsFd, OwnedFd};
 
 use nix::errno::Errno;
-use nix::fcntl::OFlag;
 use nix::sched::CloneFlags;
 use nix::sys::signal::kill;
-use nix::sys::wait::waitpid;
-use nix::unistd::{ForkResult, Pid, getuid, pipe2};
+use nix::unistd::{Pid, getuid};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
-use crate::error::{Context, Error, Result};
-use crate::sys;
+use crate::apart::apart;
+use crate::error::{Error, Result};
 use crate::topology::Topology;
 
 pub mod build;
@@ -146,22 +143,9 @@ impl Lab {
     /// # Errors
     /// What `work` met; its exit code is lost.
     pub fn apart<T: Serialize + DeserializeOwned>(&self, work: impl FnOnce() -> Result<T>) -> Result<T> {
-        let failed = || format!("cannot look into lab {}", self.name);
-        let (result, report) = pipe2(OFlag::O_CLOEXEC).context(failed)?;
-        match sys::fork().context(failed)? {
-            ForkResult::Child => {
-                let done = self.join().and_then(|()| work()).map_err(|error| error.to_string());
-                let written = serde_json::to_writer(std::fs::File::from(report), &done);
-                std::process::exit(i32::from(written.is_err()))
-            }
-            ForkResult::Parent { child } => {
-                drop(report);
-                let mut answer = String::new();
-                std::fs::File::from(result).read_to_string(&mut answer).context(failed)?;
-                waitpid(child, None).context(failed)?;
-                serde_json::from_str::<Result<T, String>>(&answer).context(failed)?.map_err(Error::failed)
-            }
-        }
+        let looking = || format!("cannot look into lab {}", self.name);
+        let answer = apart(looking, || self.join().and_then(|()| work()).map_err(|error| error.to_string()))?;
+        answer.map_err(Error::failed)
     }
 }
 
