@@ -44,6 +44,7 @@ pub mod mtu;
 pub mod net;
 pub mod output;
 pub mod packet;
+pub mod page;
 pub mod path;
 pub mod pcapng;
 pub mod privileges;

@@ -30,6 +30,9 @@ const FLUSH: TimeSpec = TimeSpec::new(0, 100_000_000);
 /// How often it is looked whether the lab is still up. `lab down` waits for whoever holds its namespaces, for some seconds.
 const LOOK: Duration = Duration::from_millis(500);
 
+/// What is said, on stderr, once everything that passes is recorded.
+pub const BEGUN: &str = "recording what passes the hosts of lab";
+
 /// How much a pipe takes that has room at all, without letting the writer wait (pipe(7), PIPE_BUF).
 const PIPE_BUF: usize = 4096;
 
@@ -48,8 +51,8 @@ pub fn run(lab: &Lab, path: &Path) -> Result<()> {
     let mut record =
         Record::new(&lab.topology, BufWriter::new(Patient { file, lab, end: Rc::clone(&end) })).context(failed)?;
     output::error_line(format_args!(
-        "recording what passes the hosts of lab {} into {}; Ctrl-C ends it",
-        lab.name, name
+        "{BEGUN} {} into {name}; Ctrl-C ends it",
+        lab.name
     ));
 
     let (mut packets, mut lost) = (0_u64, 0_u64);
