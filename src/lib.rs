@@ -49,6 +49,7 @@ pub mod path;
 pub mod pcapng;
 pub mod privileges;
 pub mod recording;
+pub mod report;
 pub mod select;
 pub mod signals;
 pub mod steps;

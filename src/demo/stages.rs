@@ -2,7 +2,7 @@
 
 use super::stage::Stage;
 use crate::error::Result;
-use crate::topology::{Topology, Tunnel};
+use crate::topology::Topology;
 
 /// A step's story.
 type Story = fn(&mut Stage<'_>, &Topology) -> Result<()>;

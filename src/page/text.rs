@@ -56,6 +56,14 @@ pub fn wrap(text: &str, width: usize) -> Vec<String> {
     lines
 }
 
+/// A name that is a file's in one folder and nothing else: letters, numbers, `-`, `_`, and dots that are not at its begin.
+pub fn file_name(name: &str) -> String {
+    const LONGEST: usize = 50;
+    let kept = |it: char| if it.is_alphanumeric() || "-_.".contains(it) { it } else { '_' };
+    let name: String = name.trim_start_matches('.').chars().map(kept).take(LONGEST).collect();
+    if name.is_empty() { "_".into() } else { name }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -74,5 +82,21 @@ mod tests {
         assert_eq!(wrap("a b-word-that\nc", 8), ["a", "b-word-t", "hat", "c"]);
         assert_eq!(wrap("", 8), [""]);
         assert_eq!(wrap("  indented", 20), ["  indented"]);
+    }
+
+    #[test]
+    fn a_file_name_stays_in_its_folder() {
+        for (name, safe) in [
+            ("asha-verma", "asha-verma"),
+            ("Zoë Müller_123_assignsubmission_file", "Zoë_Müller_123_assignsubmission_file"),
+            ("../../etc/passwd", "_.._etc_passwd"),
+            ("..", "_"),
+            ("", "_"),
+            ("a\0b\nc", "a_b_c"),
+            ("step1.tun-device", "step1.tun-device"),
+        ] {
+            assert_eq!(file_name(name), safe);
+        }
+        assert!(file_name(&"\u{1d54f}".repeat(1000)).len() <= 200);
     }
 }
