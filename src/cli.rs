@@ -8,7 +8,7 @@ use clap::{CommandFactory, FromArgMatches, Parser, Subcommand};
 use crate::error::{Error, Exit, Result};
 use crate::logging::{self, LogArgs};
 use crate::steps::{client, examples, server, tun_ping, tun_read, udp_sink, vpn};
-use crate::{demo, doctor, grade, lab, memory, trace};
+use crate::{demo, doctor, grade, lab, memory, report, trace};
 
 /// Build an IP tunnel step by step, in a lab of its own.
 #[derive(Debug, Parser)]
@@ -42,6 +42,9 @@ pub enum Command {
     /// Follow one packet through the whole lab, and say where it ended and why
     #[command(after_help = trace::EXAMPLES)]
     Trace(trace::TraceArgs),
+    /// The evidence for a written report: commands, programs' lines, packets' ways, as a page and a folder
+    #[command(after_help = report::EXAMPLES)]
+    Report(report::ReportArgs),
     /// Grade programs by what they do on the wire: is each step done, and if not, why?
     #[command(after_help = grade::EXAMPLES)]
     Grade(grade::GradeArgs),
@@ -102,6 +105,7 @@ impl Cli {
             Command::Lab(args) => return lab::run(args),
             Command::Demo(args) => return demo::run(args),
             Command::Trace(args) => return trace::run(args),
+            Command::Report(args) => return report::run(args),
             Command::Grade(args) => return grade::run(args),
             Command::Init(args) => grade::init::run(args),
             Command::Doctor(args) => return doctor::run(args),

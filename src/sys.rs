@@ -229,6 +229,22 @@ fn single_threaded() -> io::Result<()> {
     }
 }
 
+/// Has a command lead a session of its own, whose terminal is its standard input (setsid(2), ioctl_tty(2)): Ctrl-C there is for
+/// it and what it starts, and so is the hang-up when the other side of the terminal is closed.
+pub fn give_terminal(command: &mut std::process::Command) {
+    use std::os::unix::process::CommandExt;
+    let lead = || {
+        nix::unistd::setsid()?;
+        // SAFETY: TIOCSCTTY takes integers alone.
+        match unsafe { libc::ioctl(libc::STDIN_FILENO, libc::TIOCSCTTY, 0) } {
+            0 => Ok(()),
+            _ => Err(io::Error::last_os_error()),
+        }
+    };
+    // SAFETY: between fork and exec it makes two system calls, and takes no lock and no memory.
+    unsafe { command.pre_exec(lead) };
+}
+
 /// Creates the TUN interface `name`, or attaches to it, on an open /dev/net/tun: without packet information, and with a
 /// header of `header` bytes before each packet (`TUNSETIFF` with `IFF_VNET_HDR`, linux/if_tun.h). Returns its name.
 ///

@@ -28,6 +28,7 @@ pub mod host;
 pub mod lock;
 pub mod names;
 pub mod namespace;
+pub mod network;
 pub mod probe;
 pub mod processes;
 pub mod record;
