@@ -12,7 +12,7 @@ use serde_json::Value;
 
 use super::Progress;
 use super::folder::Folder;
-use super::model::{Capture, Lines, Network, Promise, Step, Trace, Typed};
+use super::model::{Capture, Cause, Lines, Network, Promise, Step, Trace, Typed};
 use super::state::{self, HostState};
 use super::steps::{Act, Goal, Held, Plan};
 use super::terminal::{Handle, Terminals};
@@ -70,8 +70,9 @@ struct Doing {
     step: Step,
     number: usize,
     watches: Vec<(Handle, String, String)>,
-    /// How much each program of `--run` had printed before.
+    /// How much each program of `--run` had printed before, and which had ended.
     marks: Vec<usize>,
+    over: Vec<Handle>,
 }
 
 impl Gatherer<'_> {
@@ -136,8 +137,9 @@ impl Gatherer<'_> {
             capture: None,
             networks: Vec::new(),
         };
+        let over = self.started.iter().map(|it| it.handle).filter(|it| self.terminals.has_ended(*it)).collect();
         let marks = self.started.iter().map(|it| self.terminals.kept(it.handle)).collect();
-        let mut doing = Doing { step, number: 0, watches: Vec::new(), marks };
+        let mut doing = Doing { step, number: 0, watches: Vec::new(), marks, over };
         let file = format!("step-{number}/packets.pcapng");
         let capture = self.begin_capture(&file)?;
         for act in plan.acts {
@@ -303,6 +305,10 @@ impl Gatherer<'_> {
     fn lines(&mut self, doing: &mut Doing) -> Result<()> {
         for (place, mark) in doing.marks.clone().into_iter().enumerate() {
             let Started { host, line, handle, .. } = &self.started[place];
+            // A command that was over before the step has nothing to do with it.
+            if doing.over.contains(handle) {
+                continue;
+            }
             let whole = shown(&self.terminals.printed(*handle, mark));
             let (output, is_cut) = cut(&whole);
             let truncated = is_cut || self.terminals.is_truncated(*handle);
@@ -351,7 +357,7 @@ impl Gatherer<'_> {
         let bytes = fs::metadata(&path).context(|| "cannot look at the capture".into())?.len();
         let told = self.terminals.printed(handle, 0);
         let said = told.trim().lines().last().unwrap_or_default();
-        Ok(Capture { said: self.folder.in_place(&shown(said)), file, bytes })
+        Ok(Capture { said: self.folder.relative(&shown(said)), file, bytes })
     }
 
     fn capture_failed(&self, handle: Handle) -> Error {
@@ -458,11 +464,17 @@ fn trace(json: &Value, command: String, file: String) -> Trace {
     Trace {
         command,
         answered: json["answered"] == true,
-        cause: json["verdict"]["cause"].as_str().map(String::from),
+        cause: json["verdict"].is_object().then(|| cause(&json["verdict"])),
         text: shown(&text(&json["text"])),
         ladder: Ladder { hosts, rows },
         file,
     }
+}
+
+fn cause(verdict: &Value) -> Cause {
+    let text = |value: &Value| value.as_str().unwrap_or_default().to_string();
+    let facts = verdict["facts"].as_array().into_iter().flatten().map(text).collect();
+    Cause { id: text(&verdict["cause"]), title: text(&verdict["title"]), host: text(&verdict["host"]), facts }
 }
 
 #[cfg(test)]
