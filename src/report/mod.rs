@@ -17,6 +17,7 @@ mod folder;
 mod gather;
 mod hash;
 pub mod model;
+mod outcome;
 pub mod page;
 mod sources;
 mod stamp;
