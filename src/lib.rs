@@ -6,6 +6,7 @@
 //! | the command line | [`cli`] | one variant and one `Args` per subcommand |
 //! | the machine | [`doctor`] | what this machine can do, tried in namespaces that end with it |
 //! | the grader | [`grade`] | anybody's programs, judged step by step by what they do on the wire |
+//! | the report | [`report`] | a student's evidence, from a running lab |
 //! | the x-ray | [`trace`] | one packet's journey through the lab, and why it ended |
 //! | the handout | [`steps`] | a file per step; steps never import each other |
 //! | the testbed | [`lab`], [`demo`] | hosts as namespaces; the handout as a story |
@@ -13,7 +14,7 @@
 //! | the network | [`tun`], [`interface`], [`link`], [`path`], [`mtu`], [`addresses`], [`select`], [`net`], [`forwarding`] | the TUN device, batches of packets, the MTU, waiting, addresses and routes |
 //! | the fast path | [`fast`] | behind [`link`]: many packets at a time |
 //! | packets | [`packet`] | pure: validate, describe, answer, refuse, rewrite, cut, reassemble |
-//! | data | [`topology`], [`error`], [`output`], [`pcapng`], [`programs`], [`apart`] | the lab's network; the one error type; printing; files for Wireshark; where programs are; work in a child process |
+//! | data | [`topology`], [`error`], [`output`], [`pcapng`], [`page`], [`programs`], [`apart`] | the lab's network; the one error type; printing; files for Wireshark; pages for a browser; where programs are; work in a child process |
 //! | the kernel | [`sys`] | the only unsafe code |
 //!
 //! A layer imports from those below it only (`fast` also the `Batch` of `link`, which is its front). `packet` is pure: no descriptor, no clock, no log; so is the arithmetic of

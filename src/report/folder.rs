@@ -76,6 +76,11 @@ impl Folder {
         text.replace(&self.making.display().to_string(), &self.target.display().to_string())
     }
 
+    /// A text in which files of the report are named as they are called in it.
+    pub fn relative(&self, text: &str) -> String {
+        text.replace(&format!("{}/", self.making.display()), "")
+    }
+
     /// Where the report will be.
     pub fn target(&self) -> &Path {
         &self.target

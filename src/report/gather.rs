@@ -12,14 +12,14 @@ use serde_json::Value;
 
 use super::Progress;
 use super::folder::Folder;
-use super::model::{Capture, Lines, Network, Promise, Step, Trace, Typed};
+use super::model::{Capture, Lines, Network, Promise, Step, Typed};
+use super::outcome::{cut, has_come, has_word, trace};
 use super::state::{self, HostState};
 use super::steps::{Act, Goal, Held, Plan};
 use super::terminal::{Handle, Terminals};
 use crate::error::{Context, Error, Result};
 use crate::lab::Lab;
 use crate::lab::record::BEGUN;
-use crate::page::ladder::{Ladder, Rung};
 use crate::page::text::{file_name, shown};
 
 /// How long a command may run, and how long something may take to begin.
@@ -31,9 +31,6 @@ const LINE: Duration = Duration::from_secs(2);
 /// How long nothing has to happen before a step's end, and how long that is waited for.
 const QUIET: Duration = Duration::from_millis(200);
 const UNQUIET: Duration = Duration::from_secs(2);
-
-/// How much of a command's output stands on the page and in the JSON; the file has all that was kept. In bytes.
-const SHOWN: usize = 32 << 10;
 
 /// How large a capture may become, in megabytes.
 const MOST_CAPTURED: &str = "32";
@@ -70,8 +67,9 @@ struct Doing {
     step: Step,
     number: usize,
     watches: Vec<(Handle, String, String)>,
-    /// How much each program of `--run` had printed before.
+    /// How much each program of `--run` had printed before, and which had ended.
     marks: Vec<usize>,
+    over: Vec<Handle>,
 }
 
 impl Gatherer<'_> {
@@ -136,8 +134,9 @@ impl Gatherer<'_> {
             capture: None,
             networks: Vec::new(),
         };
+        let over = self.started.iter().map(|it| it.handle).filter(|it| self.terminals.has_ended(*it)).collect();
         let marks = self.started.iter().map(|it| self.terminals.kept(it.handle)).collect();
-        let mut doing = Doing { step, number: 0, watches: Vec::new(), marks };
+        let mut doing = Doing { step, number: 0, watches: Vec::new(), marks, over };
         let file = format!("step-{number}/packets.pcapng");
         let capture = self.begin_capture(&file)?;
         for act in plan.acts {
@@ -172,7 +171,7 @@ impl Gatherer<'_> {
             }
             Act::Check { promise } => {
                 let words = self.words(&["lab", "--lab", &self.lab.name, "check"]);
-                let exit = self.command(doing, &words, "", "vpnlab lab check")?;
+                let exit = self.command(doing, &words, "", &format!("vpnlab lab check{}", self.option()))?;
                 let because = || "`vpnlab lab check` says what is not so".to_string();
                 doing.step.promises.push(promise_of(promise, exit == Some(0), because));
             }
@@ -229,12 +228,7 @@ impl Gatherer<'_> {
 
     /// Follows an echo request, and judges how far it came.
     fn follow(&mut self, doing: &mut Doing, from: &str, to: &str, promises: Vec<(String, Goal)>) -> Result<()> {
-        let option = if self.lab.name == crate::lab::root::DEFAULT {
-            String::new()
-        } else {
-            format!(" --lab {}", self.lab.name)
-        };
-        let command = format!("vpnlab trace{option} {from} {to}");
+        let command = format!("vpnlab trace{} {from} {to}", self.option());
         self.progress.say(format_args!("$ {command}"));
         let words = self.words(&["trace", "--lab", &self.lab.name, from, to, "--json", "--text"]);
         let handle = self.terminals.start(&words)?;
@@ -303,6 +297,10 @@ impl Gatherer<'_> {
     fn lines(&mut self, doing: &mut Doing) -> Result<()> {
         for (place, mark) in doing.marks.clone().into_iter().enumerate() {
             let Started { host, line, handle, .. } = &self.started[place];
+            // A command that was over before the step has nothing to do with it.
+            if doing.over.contains(handle) {
+                continue;
+            }
             let whole = shown(&self.terminals.printed(*handle, mark));
             let (output, is_cut) = cut(&whole);
             let truncated = is_cut || self.terminals.is_truncated(*handle);
@@ -351,14 +349,22 @@ impl Gatherer<'_> {
         let bytes = fs::metadata(&path).context(|| "cannot look at the capture".into())?.len();
         let told = self.terminals.printed(handle, 0);
         let said = told.trim().lines().last().unwrap_or_default();
-        Ok(Capture { said: self.folder.in_place(&shown(said)), file, bytes })
+        Ok(Capture { said: self.folder.relative(&shown(said)), file, bytes })
     }
 
     fn capture_failed(&self, handle: Handle) -> Error {
+        if !self.lab.is_up() {
+            return Error::failed(format!("lab {} has gone down", self.lab.name));
+        }
         let told = self.terminals.printed(handle, 0);
         let last = told.trim().lines().last().unwrap_or_default();
         let said = last.strip_prefix("vpnlab: ").unwrap_or(last);
         Error::failed(self.folder.in_place(&format!("cannot record packets: {}", shown(said))))
+    }
+
+    /// The option that names the lab; empty for the default lab.
+    fn option(&self) -> String {
+        if self.lab.name == crate::lab::root::DEFAULT { String::new() } else { format!(" --lab {}", self.lab.name) }
     }
 
     /// The words that run a command line on a host.
@@ -392,111 +398,4 @@ pub fn prompt(host: &str) -> String {
 
 fn promise_of(text: String, seen: bool, because: impl FnOnce() -> String) -> Promise {
     Promise { text, because: (!seen).then(because), seen: Some(seen) }
-}
-
-/// The start of a text, as much of it as is shown; and whether that is not all.
-fn cut(text: &str) -> (String, bool) {
-    match text.len() > SHOWN {
-        true => {
-            let end = (0..=SHOWN).rev().find(|at| text.is_char_boundary(*at)).unwrap_or(0);
-            (text[..end].to_string(), true)
-        }
-        false => (text.to_string(), false),
-    }
-}
-
-/// Whether a text has an address in it that is not part of a longer one.
-fn has_word(text: &str, word: &str) -> bool {
-    let is_part = |it: Option<char>| it.is_some_and(|it| it.is_ascii_alphanumeric());
-    text.match_indices(word).any(|(at, _)| {
-        let (before, after) = (text[..at].chars().next_back(), text[at + word.len()..].chars().next());
-        !is_part(before) && !is_part(after)
-    })
-}
-
-/// How far an echo came, by the JSON of `vpnlab trace`.
-fn has_come(json: &Value, goal: &Goal) -> bool {
-    let sightings = || json["journey"].as_array().into_iter().flatten();
-    let at = |it: &Value, host: &str, direction: &str| it["host"] == host && it["direction"] == direction;
-    let is_request = |it: &Value| it["leg"] == "request" && it["error"].is_null();
-    match goal {
-        Goal::Back => json["answered"] == true,
-        Goal::Host(host) => sightings().any(|it| is_request(it) && at(it, host, "in") && it["datagram"].is_null()),
-        Goal::Datagram(host) => sightings().any(|it| is_request(it) && at(it, host, "in") && !it["datagram"].is_null()),
-        Goal::Program(host) => {
-            // The first place of all is where the sender's kernel sent it: a TUN device, if one has the route.
-            let first = sightings().next();
-            let held = json["programs"][host].as_str().unwrap_or_default();
-            let is_tun = |it: &Value| {
-                let name = it["interface"].as_str().unwrap_or_default();
-                held.split([' ', ',', ';']).any(|word| word == name)
-            };
-            first.is_some_and(|it| is_request(it) && at(it, host, "out") && is_tun(it))
-        }
-    }
-}
-
-/// A trace of the JSON of `vpnlab trace`.
-fn trace(json: &Value, command: String, file: String) -> Trace {
-    let text = |value: &Value| value.as_str().unwrap_or_default().to_string();
-    let rung = |it: &Value| Rung {
-        host: text(&it["host"]),
-        interface: text(&it["interface"]),
-        incoming: it["direction"] == "in",
-        milliseconds: it["milliseconds"].as_f64(),
-        text: text(&it["news"]),
-    };
-    /// What goes in circles is seen often, and looks the same each time.
-    const MOST: usize = 60;
-    let rows: Vec<Rung> = json["journey"].as_array().into_iter().flatten().take(MOST).map(rung).collect();
-    let mut hosts: Vec<String> = Vec::new();
-    rows.iter().filter(|row| rows.iter().any(|it| it.host == row.host)).for_each(|row| {
-        if !hosts.contains(&row.host) {
-            hosts.push(row.host.clone());
-        }
-    });
-    Trace {
-        command,
-        answered: json["answered"] == true,
-        cause: json["verdict"]["cause"].as_str().map(String::from),
-        text: shown(&text(&json["text"])),
-        ladder: Ladder { hosts, rows },
-        file,
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use serde_json::json;
-
-    #[test]
-    fn an_address_is_found_as_a_word() {
-        assert!(has_word(" Inside: 10.1.3.1 ---> 10.1.3.5\n", "10.1.3.5"));
-        assert!(has_word("10.1.3.5:", "10.1.3.5"));
-        assert!(!has_word("10.1.3.51", "10.1.3.5") && !has_word("110.1.3.5", "10.1.3.5") && !has_word("", "10.1.3.5"));
-    }
-
-    #[test]
-    fn how_far_an_echo_came_is_told_by_its_sightings() {
-        let place = |host: &str, direction: &str, interface: &str, datagram: Value| {
-            json!({ "leg": "request", "host": host, "direction": direction, "interface": interface,
-                "datagram": datagram, "error": null, "milliseconds": 0.5, "news": "x" })
-        };
-        let journey = [place("useru", "out", "tun0", Value::Null), place("server", "in", "eth0", json!({ "ttl": 64 }))];
-        let json = json!({ "answered": false, "journey": journey, "programs": { "useru": "python3 tun.py (7): tun0, UDP 9" } });
-        assert!(has_come(&json, &Goal::Program("useru".into())));
-        assert!(has_come(&json, &Goal::Datagram("server".into())));
-        assert!(!has_come(&json, &Goal::Host("server".into())) && !has_come(&json, &Goal::Back));
-        assert!(!has_come(&json!({}), &Goal::Program("useru".into())));
-        let trace = trace(&json, "vpnlab trace".into(), "f".into());
-        assert_eq!((trace.ladder.hosts.join(" "), trace.ladder.rows.len()), ("useru server".into(), 2));
-    }
-
-    #[test]
-    fn a_long_output_is_cut_between_characters() {
-        assert_eq!(cut("short"), ("short".into(), false));
-        let (text, is_cut) = cut(&"\u{20ac}".repeat(SHOWN));
-        assert!(is_cut && text.len() <= SHOWN && text.ends_with('\u{20ac}'));
-    }
 }

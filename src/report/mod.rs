@@ -17,6 +17,7 @@ mod folder;
 mod gather;
 mod hash;
 pub mod model;
+mod outcome;
 pub mod page;
 mod sources;
 mod stamp;
@@ -162,8 +163,9 @@ fn make(args: &ReportArgs, gatherer: &mut Gatherer<'_>) -> Result<Report> {
     for step in wanted {
         done.push(gatherer.step(steps::plan(step, &lab.topology))?);
     }
+    let over: Vec<bool> = gatherer.started.iter().map(|it| gatherer.terminals.has_ended(it.handle)).collect();
     gatherer.terminals.end_all();
-    programs.extend(started(gatherer, &states, own)?);
+    programs.extend(started(gatherer, &states, own, &over)?);
     let stamp = model::Stamp { seconds: begun.elapsed().as_secs_f64(), ..stamp };
     let passed = done.iter().all(|step| step.passed);
     Ok(Report { format: FORMAT.into(), version: VERSION, passed, chosen, stamp, programs, steps: done })
@@ -194,15 +196,21 @@ fn others(gatherer: &mut Gatherer<'_>, states: &[HostState]) -> Result<Vec<Progr
     Ok(programs)
 }
 
-/// The programs of `--run`, which have ended.
-fn started(gatherer: &Gatherer<'_>, states: &[HostState], own: Vec<Vec<model::Source>>) -> Result<Vec<Program>> {
+/// The programs of `--run`, which have ended; some before the report ended them.
+fn started(
+    gatherer: &Gatherer<'_>,
+    states: &[HostState],
+    own: Vec<Vec<model::Source>>,
+    over: &[bool],
+) -> Result<Vec<Program>> {
     let mut programs = Vec::new();
     for (place, (it, sources)) in gatherer.started.iter().zip(own).enumerate() {
         let holders = states.iter().filter(|state| state.host == it.host).flat_map(|state| &state.holders);
         let holders: Vec<_> = holders.filter(|holder| it.pids.contains(&holder.pid)).collect();
         let (exit, took) = gatherer.terminals.exit(it.handle);
         let code = exit.map_or("no exit code".into(), |exit| format!("exit code {exit}"));
-        let end = format!("{code} after {:.1} s", took.as_secs_f64());
+        let by = if over[place] { "ended by itself" } else { "ended by the report with Ctrl-C" };
+        let end = format!("{by} after {:.1} s, {code}", took.as_secs_f64());
         let file = format!("programs/{}-{}.txt", place + 1, crate::page::text::file_name(&it.host));
         let printed = crate::page::text::shown(&gatherer.terminals.printed(it.handle, 0));
         let more = if gatherer.terminals.is_truncated(it.handle) { "\n[and more, which is not kept]" } else { "" };

@@ -169,14 +169,27 @@ pub struct Trace {
     pub command: String,
     /// Whether the reply came back.
     pub answered: bool,
-    /// The name of the cause why it did not: docs/trace.md.
-    pub cause: Option<String>,
+    /// Why it did not: a cause of docs/trace.md.
+    pub cause: Option<Cause>,
     /// What the command prints.
     pub text: String,
     /// The way, place by place.
     pub ladder: Ladder,
     /// The file of the report with the text.
     pub file: String,
+}
+
+/// Why an echo request was not answered.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Cause {
+    /// Its name: `no-forwarding`.
+    pub id: String,
+    /// What has happened, in a few words.
+    pub title: String,
+    /// The host that it is about.
+    pub host: String,
+    /// What was seen that proves it.
+    pub facts: Vec<String>,
 }
 
 /// What passed every interface of every host during a step.

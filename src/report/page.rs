@@ -3,7 +3,7 @@
 //! Pure. What programs print and what files are called is text in it, and nothing else.
 
 use super::gather::prompt;
-use super::model::{Lines, Network, Program, Promise, Report, Source, Stamp, Step, Trace, Typed, VERSION};
+use super::model::{Cause, Lines, Network, Program, Promise, Report, Source, Stamp, Step, Trace, Typed, VERSION};
 use crate::page::text::one_line;
 use crate::page::{document, escaped, ladder};
 
@@ -103,7 +103,7 @@ fn source(it: &Source) -> String {
 fn step(it: &Step) -> String {
     let (class, word) = if it.passed { ("pass", "seen") } else { ("fail", "not all seen") };
     let mut html = format!(
-        "<section class='part' id='s{number}'>\n<h2>Step {number}: {}</h2>\n<div class='check {class}'>\n\
+        "<section class='part' id='s{number}'>\n<h2>Step {number}: {}</h2>\n<div class='check step {class}'>\n\
          <header><span class='badge {class}'>{word}</span><p class='soft asked'>{}</p></header>\n{}",
         line(&it.title),
         line(&it.asked),
@@ -113,10 +113,14 @@ fn step(it: &Step) -> String {
     html += &labelled("Commands", &it.commands.iter().map(typed).collect::<String>());
     html += &labelled("What the programs printed meanwhile", &it.lines.iter().map(lines).collect::<String>());
     html += &labelled("The packets\u{2019} ways", &traces(&it.traces));
-    let capture = it
-        .capture
-        .as_ref()
-        .map(|it| format!("<p>{}, {} bytes: {}</p>\n", link(&it.file, &it.file), it.bytes, line(&it.said)));
+    let capture = it.capture.as_ref().map(|it| {
+        format!(
+            "<p>{} <span class='soft'>{} bytes; {}</span></p>\n",
+            link(&it.file, &it.file),
+            it.bytes,
+            line(&it.said)
+        )
+    });
     html += &labelled("All packets of all hosts, for Wireshark", &capture.unwrap_or_default());
     html += &labelled("The hosts at the end of the step", &it.networks.iter().map(network).collect::<String>());
     html + "</div>\n</section>\n"
@@ -174,10 +178,25 @@ fn traces(traces: &[Trace]) -> String {
         };
         let drawing = ladder::figure(&it.command, &says, &it.ladder, it.answered);
         let text = escaped(it.text.trim_end_matches('\n'));
-        format!("<div>{drawing}<pre class='terminal'><b>$ {}</b>\n{text}</pre></div>\n", line(&it.command))
+        let cause = it.cause.as_ref().map_or(String::new(), cause);
+        format!(
+            "<div>{drawing}{cause}<details><summary>As text</summary><pre class='terminal'><b>$ {}</b>\n{text}</pre>\
+             </details></div>\n",
+            line(&it.command)
+        )
     };
     let all: String = traces.iter().map(figure).collect();
     if all.is_empty() { all } else { format!("<div class='ladders'>\n{all}</div>\n") }
+}
+
+fn cause(it: &Cause) -> String {
+    format!(
+        "<div class='cause'><p class='lead'>{}: {}</p>\n{}<p class='soft'><code>{}</code></p></div>\n",
+        line(&it.host),
+        line(&it.title),
+        list("facts", &it.facts.iter().map(|fact| format!("<li>{}</li>\n", line(fact))).collect::<String>()),
+        line(&it.id)
+    )
 }
 
 fn network(it: &Network) -> String {
