@@ -8,7 +8,7 @@ use clap::{CommandFactory, FromArgMatches, Parser, Subcommand};
 use crate::error::{Error, Exit, Result};
 use crate::logging::{self, LogArgs};
 use crate::steps::{client, examples, server, tun_ping, tun_read, udp_sink, vpn};
-use crate::{demo, grade, lab, memory, trace};
+use crate::{demo, grade, lab, memory, trace, watch};
 
 /// Build an IP tunnel step by step, in a lab of its own.
 #[derive(Debug, Parser)]
@@ -42,6 +42,9 @@ pub enum Command {
     /// Follow one packet through the whole lab, and say where it ended and why
     #[command(after_help = trace::EXAMPLES)]
     Trace(trace::TraceArgs),
+    /// The lab, live on a terminal: hosts, wires, counters, and every packet opened layer by layer
+    #[command(after_help = watch::EXAMPLES)]
+    Watch(watch::WatchArgs),
     /// Grade programs by what they do on the wire: is each step done, and if not, why?
     #[command(after_help = grade::EXAMPLES)]
     Grade(grade::GradeArgs),
@@ -99,6 +102,7 @@ impl Cli {
             Command::Lab(args) => return lab::run(args),
             Command::Demo(args) => return demo::run(args),
             Command::Trace(args) => return trace::run(args),
+            Command::Watch(args) => watch::run(args),
             Command::Grade(args) => return grade::run(args),
             Command::Init(args) => grade::init::run(args),
             Command::TunRead(args) => tun_read::run(args),

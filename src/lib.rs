@@ -56,3 +56,4 @@ pub mod topology;
 pub mod trace;
 pub mod tun;
 pub mod upkeep;
+pub mod watch;

@@ -310,6 +310,21 @@ pub fn packets_lost(socket: BorrowedFd<'_>) -> io::Result<u32> {
     }
 }
 
+/// Gives a socket a program of the classic packet filter, in place of the one that it has (socket(7), SO_ATTACH_FILTER).
+///
+/// # Errors
+/// The program is wrong, or longer than the kernel allows.
+pub fn attach_filter(socket: BorrowedFd<'_>, program: &[libc::sock_filter]) -> io::Result<()> {
+    let len = u16::try_from(program.len()).map_err(|_| io::Error::from(io::ErrorKind::InvalidInput))?;
+    let program = libc::sock_fprog { len, filter: program.as_ptr().cast_mut() };
+    let (size, value) = (size_of_val(&program) as libc::socklen_t, (&raw const program).cast());
+    // SAFETY: the kernel copies `len` instructions of a slice that outlives the call, and writes nothing.
+    match unsafe { libc::setsockopt(socket.as_raw_fd(), libc::SOL_SOCKET, libc::SO_ATTACH_FILTER, value, size) } {
+        0 => Ok(()),
+        _ => Err(io::Error::last_os_error()),
+    }
+}
+
 /// The flags of an interface (`IFF_UP`, ...), in the network namespace of this socket.
 ///
 /// # Errors
