@@ -8,7 +8,7 @@ use clap::{CommandFactory, FromArgMatches, Parser, Subcommand};
 use crate::error::{Error, Exit, Result};
 use crate::logging::{self, LogArgs};
 use crate::steps::{client, examples, server, tun_ping, tun_read, udp_sink, vpn};
-use crate::{demo, doctor, grade, lab, memory, report, trace};
+use crate::{demo, doctor, grade, lab, memory, report, trace, watch};
 
 /// Build an IP tunnel step by step, in a lab of its own.
 #[derive(Debug, Parser)]
@@ -45,6 +45,9 @@ pub enum Command {
     /// The evidence for a written report: commands, programs' lines, packets' ways, as a page and a folder
     #[command(after_help = report::EXAMPLES)]
     Report(report::ReportArgs),
+    /// The lab, live on a terminal: hosts, wires, counters, and every packet opened layer by layer
+    #[command(after_help = watch::EXAMPLES)]
+    Watch(watch::WatchArgs),
     /// Grade programs by what they do on the wire: is each step done, and if not, why?
     #[command(after_help = grade::EXAMPLES)]
     Grade(grade::GradeArgs),
@@ -106,6 +109,7 @@ impl Cli {
             Command::Demo(args) => return demo::run(args),
             Command::Trace(args) => return trace::run(args),
             Command::Report(args) => return report::run(args),
+            Command::Watch(args) => watch::run(args),
             Command::Grade(args) => return grade::run(args),
             Command::Init(args) => grade::init::run(args),
             Command::Doctor(args) => return doctor::run(args),

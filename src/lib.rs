@@ -63,3 +63,4 @@ pub mod topology;
 pub mod trace;
 pub mod tun;
 pub mod upkeep;
+pub mod watch;

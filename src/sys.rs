@@ -330,10 +330,10 @@ pub fn packets_lost(socket: BorrowedFd<'_>) -> io::Result<u32> {
 /// SO_ATTACH_FILTER); no program: nothing.
 ///
 /// # Errors
-/// As the kernel gives them: it checks the program.
+/// The program is wrong, or longer than the kernel allows.
 pub fn filter(socket: BorrowedFd<'_>, program: &[libc::sock_filter]) -> io::Result<()> {
-    let mut header =
-        libc::sock_fprog { len: u16::try_from(program.len()).unwrap_or(u16::MAX), filter: program.as_ptr().cast_mut() };
+    let len = u16::try_from(program.len()).map_err(|_| io::Error::from(io::ErrorKind::InvalidInput))?;
+    let mut header = libc::sock_fprog { len, filter: program.as_ptr().cast_mut() };
     let option = if program.is_empty() { libc::SO_DETACH_FILTER } else { libc::SO_ATTACH_FILTER };
     let (value, size) = ((&raw mut header).cast(), size_of_val(&header) as libc::socklen_t);
     // SAFETY: the kernel copies the `len` instructions, which are no more than `program` has, during the call; it writes nothing.
