@@ -27,6 +27,8 @@ c++:g++
 tshark:tshark
 chromium:chromium
 setcap:libcap2-bin
+arping:iputils-arping
+tmux:tmux
 '
 
 case ${1-} in
