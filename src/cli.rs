@@ -7,7 +7,7 @@ use clap::{CommandFactory, FromArgMatches, Parser, Subcommand};
 
 use crate::error::{Error, Exit, Result};
 use crate::logging::{self, LogArgs};
-use crate::steps::{client, examples, server, tun_ping, tun_read, udp_sink, vpn};
+use crate::steps::{client, examples, server, tap_arp, tun_ping, tun_read, udp_sink, vpn};
 use crate::{demo, doctor, grade, lab, memory, report, trace, watch};
 
 /// Build an IP tunnel step by step, in a lab of its own.
@@ -75,6 +75,9 @@ pub enum Command {
     /// Step 4: the whole tunnel, both ways
     #[command(after_help = examples::vpn())]
     Vpn(vpn::VpnArgs),
+    /// After the handout: answer the ARP requests that come out of a TAP device
+    #[command(after_help = examples::tap_arp())]
+    TapArp(tap_arp::TapArpArgs),
 }
 
 impl Cli {
@@ -119,6 +122,7 @@ impl Cli {
             Command::Client(args) => client::run(args),
             Command::Server(args) => server::run(args),
             Command::Vpn(args) => vpn::run(args),
+            Command::TapArp(args) => tap_arp::run(args),
         };
         step.map(|()| 0)
     }
@@ -150,7 +154,7 @@ mod tests {
 
     #[test]
     fn every_step_shows_examples_in_its_help() {
-        for step in ["tun-read", "tun-ping", "udp-sink", "client", "server", "vpn"] {
+        for step in ["tun-read", "tun-ping", "udp-sink", "client", "server", "vpn", "tap-arp"] {
             let help = Cli::try_parse_from(["vpnlab", step, "--help"]).unwrap_err().to_string();
             assert!(help.contains(&format!("EXAMPLES:\n  sudo vpnlab {step}")) || step == "udp-sink", "{help}");
             assert!(help.contains("EXAMPLES:\n"), "{help}");

@@ -18,7 +18,7 @@ use serde_json::{Map, Value, json};
 
 use crate::error::{Error, Result};
 
-use crate::packet::{Dropped, NoReply};
+use crate::packet::{Dropped, NoArpReply, NoReply};
 
 /// How many packets, and how many bytes they have from the first byte of their IP header.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -90,6 +90,8 @@ pub enum Cause {
     Uncut,
     /// It asks for no answer.
     NoReply(NoReply),
+    /// It gets no ARP reply.
+    NoArpReply(NoArpReply),
     /// It asks our own address, and the kernel answers for that.
     OwnDestination,
     /// A fragment that fits no packet.
@@ -125,6 +127,7 @@ impl fmt::Display for Cause {
             Self::Loop => f.write_str("tunnel in the tunnel"),
             Self::Uncut => f.write_str("cannot be cut"),
             Self::NoReply(reason) => reason.fmt(f),
+            Self::NoArpReply(reason) => reason.fmt(f),
             Self::OwnDestination => f.write_str("to our own address"),
             Self::Fragment(reason) => reason.fmt(f),
             Self::TooBig => f.write_str("too big for the path"),
@@ -157,6 +160,7 @@ impl Cause {
             Self::Loop => "loop".into(),
             Self::Uncut => "uncut".into(),
             Self::NoReply(_) => "no-reply".into(),
+            Self::NoArpReply(_) => "no-arp-reply".into(),
             Self::OwnDestination => "own-destination".into(),
             Self::Fragment(_) => "fragment".into(),
             Self::TooBig => "too-big".into(),
@@ -170,6 +174,7 @@ impl Cause {
     fn is(&self, other: &Self) -> bool {
         match (self, other) {
             (Self::NoReply(this), Self::NoReply(that)) => discriminant(this) == discriminant(that),
+            (Self::NoArpReply(this), Self::NoArpReply(that)) => discriminant(this) == discriminant(that),
             (Self::Fragment(this), Self::Fragment(that)) => discriminant(this) == discriminant(that),
             _ => self == other,
         }
