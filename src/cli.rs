@@ -8,7 +8,7 @@ use clap::{CommandFactory, FromArgMatches, Parser, Subcommand};
 use crate::error::{Error, Exit, Result};
 use crate::logging::{self, LogArgs};
 use crate::steps::{client, examples, server, tun_ping, tun_read, udp_sink, vpn};
-use crate::{demo, grade, lab, memory, trace};
+use crate::{completions, demo, grade, lab, manual, memory, trace};
 
 /// Build an IP tunnel step by step, in a lab of its own.
 #[derive(Debug, Parser)]
@@ -66,6 +66,10 @@ pub enum Command {
     /// Step 4: the whole tunnel, both ways
     #[command(after_help = examples::vpn())]
     Vpn(vpn::VpnArgs),
+    /// Print the script with which a shell completes vpnlab's commands and options
+    Completions(completions::CompletionsArgs),
+    /// Show the manual page of vpnlab or of a subcommand, or write them all
+    Man(manual::ManArgs),
 }
 
 impl Cli {
@@ -100,6 +104,8 @@ impl Cli {
             Command::Demo(args) => return demo::run(args),
             Command::Trace(args) => return trace::run(args),
             Command::Grade(args) => return grade::run(args),
+            Command::Completions(args) => return completions::run(args, Self::command()),
+            Command::Man(args) => return manual::run(args, Self::command()),
             Command::Init(args) => grade::init::run(args),
             Command::TunRead(args) => tun_read::run(args),
             Command::TunPing(args) => tun_ping::run(args),

@@ -3,7 +3,7 @@
 //! # The house
 //! | layer | modules | what it does |
 //! |---|---|---|
-//! | the command line | [`cli`] | one variant and one `Args` per subcommand |
+//! | the command line | [`cli`], [`completions`], [`manual`] | one variant and one `Args` per subcommand; what shells and man(1) know of them |
 //! | the grader | [`grade`] | anybody's programs, judged step by step by what they do on the wire |
 //! | the x-ray | [`trace`] | one packet's journey through the lab, and why it ended |
 //! | the handout | [`steps`] | a file per step; steps never import each other |
@@ -27,6 +27,7 @@
 pub mod addresses;
 pub mod cli;
 pub mod clock;
+pub mod completions;
 pub mod counts;
 pub mod demo;
 pub mod error;
@@ -39,6 +40,7 @@ pub mod lab;
 pub mod lines;
 pub mod link;
 pub mod logging;
+pub mod manual;
 pub mod memory;
 pub mod mtu;
 pub mod net;
