@@ -8,7 +8,7 @@ use clap::{CommandFactory, FromArgMatches, Parser, Subcommand};
 use crate::error::{Error, Exit, Result};
 use crate::logging::{self, LogArgs};
 use crate::steps::{client, examples, server, tap_arp, tun_ping, tun_read, udp_sink, vpn};
-use crate::{demo, doctor, grade, lab, memory, report, trace, watch};
+use crate::{completions, demo, doctor, grade, lab, manual, memory, report, trace, watch};
 
 /// Build an IP tunnel step by step, in a lab of its own.
 #[derive(Debug, Parser)]
@@ -78,6 +78,10 @@ pub enum Command {
     /// After the handout: answer the ARP requests that come out of a TAP device
     #[command(after_help = examples::tap_arp())]
     TapArp(tap_arp::TapArpArgs),
+    /// Print the script with which a shell completes vpnlab's commands and options
+    Completions(completions::CompletionsArgs),
+    /// Show the manual page of vpnlab or of a subcommand, or write them all
+    Man(manual::ManArgs),
 }
 
 impl Cli {
@@ -114,6 +118,8 @@ impl Cli {
             Command::Report(args) => return report::run(args),
             Command::Watch(args) => watch::run(args),
             Command::Grade(args) => return grade::run(args),
+            Command::Completions(args) => return completions::run(args, Self::command()),
+            Command::Man(args) => return manual::run(args, Self::command()),
             Command::Init(args) => grade::init::run(args),
             Command::Doctor(args) => return doctor::run(args),
             Command::TunRead(args) => tun_read::run(args),

@@ -3,7 +3,7 @@
 //! # The house
 //! | layer | modules | what it does |
 //! |---|---|---|
-//! | the command line | [`cli`] | one variant and one `Args` per subcommand |
+//! | the command line | [`cli`], [`completions`], [`manual`] | one variant and one `Args` per subcommand; what shells and man(1) know of them |
 //! | the machine | [`doctor`] | what this machine can do, tried in namespaces that end with it |
 //! | the grader | [`grade`] | anybody's programs, judged step by step by what they do on the wire |
 //! | the report | [`report`] | a student's evidence, from a running lab |
@@ -30,6 +30,7 @@ pub mod addresses;
 pub mod apart;
 pub mod cli;
 pub mod clock;
+pub mod completions;
 pub mod counts;
 pub mod demo;
 pub mod doctor;
@@ -43,6 +44,7 @@ pub mod lab;
 pub mod lines;
 pub mod link;
 pub mod logging;
+pub mod manual;
 pub mod memory;
 pub mod mtu;
 pub mod net;
