@@ -17,7 +17,8 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 use crate::apart::apart;
-use crate::error::{Error, Result};
+use crate::error::{Context, Error, Result};
+use crate::sys;
 use crate::topology::Topology;
 
 pub mod build;
