@@ -28,6 +28,8 @@ tshark:tshark
 chromium:chromium
 setcap:libcap2-bin
 zip:zip
+arping:iputils-arping
+tmux:tmux
 '
 
 case ${1-} in

@@ -18,6 +18,7 @@ use std::time::{Duration, Instant};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::{Pid, getuid};
 
+pub mod browser;
 pub mod terminal;
 
 /// How long anything may take that is expected to happen.
