@@ -5,7 +5,7 @@
 //! program, killed or not. Addresses, routes and up or down belong to `interface`; nothing here looks into a packet.
 //! Kernel documentation: Documentation/networking/tuntap.rst.
 
-use std::fs::OpenOptions;
+use std::fs::{File, OpenOptions};
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
@@ -50,7 +50,7 @@ impl Tun {
     /// As [`Tun::open`].
     pub fn open_with_headers(name: &str, header: usize) -> Result<Self> {
         checked(name)?;
-        let device = OpenOptions::new().read(true).write(true).open(DEVICE).map_err(|error| explain(name, error))?;
+        let device = device().map_err(|error| explain(name, error))?;
         let created = sys::create_tun_with_headers(device.as_fd(), name, header);
         let name = created.map_err(|error| explain(name, error))?;
         Self::prepare(device.into(), name)
@@ -127,6 +127,29 @@ fn check_name(name: &str) -> Result<(), &'static str> {
     }
 }
 
+/// Opens the device file, and closes it again: whether it is there for this user.
+///
+/// # Errors
+/// It is not; the message says what to do.
+pub fn check_device() -> Result<()> {
+    device().map(drop).map_err(|error| no_device("", error))
+}
+
+fn device() -> io::Result<File> {
+    OpenOptions::new().read(true).write(true).open(DEVICE)
+}
+
+/// The error for a device file that cannot be opened, after `what` that was for.
+fn no_device(what: &str, error: io::Error) -> Error {
+    let hint = match error.kind() {
+        io::ErrorKind::PermissionDenied => {
+            format!("on the machine itself: sudo chmod 0666 {DEVICE}, the mode it has by default")
+        }
+        _ => "load the kernel's TUN driver, on the machine itself: sudo modprobe tun".into(),
+    };
+    Error::environment(format!("{what}cannot open {DEVICE}")).because(error).hint(hint)
+}
+
 /// Turns the kernel's refusal into what went wrong and what to do about it.
 fn explain(name: &str, error: io::Error) -> Error {
     // The kernel puts a number in the place of %d, but has not come that far.
@@ -135,14 +158,8 @@ fn explain(name: &str, error: io::Error) -> Error {
         false => format!("cannot create TUN device {name}"),
     };
     // Whether the device file or the request was refused, tun-tap does not tell; the file itself does.
-    if let Err(error) = OpenOptions::new().read(true).write(true).open(DEVICE) {
-        let hint = match error.kind() {
-            io::ErrorKind::PermissionDenied => {
-                format!("on the machine itself: sudo chmod 0666 {DEVICE}, the mode it has by default")
-            }
-            _ => "load the kernel's TUN driver, on the machine itself: sudo modprobe tun".into(),
-        };
-        return Error::environment(format!("{what}: cannot open {DEVICE}")).because(error).hint(hint);
+    if let Err(error) = device() {
+        return no_device(&format!("{what}: "), error);
     }
     let taken = if_nametoindex(name).is_ok();
     match error.raw_os_error().map(Errno::from_raw) {
