@@ -27,6 +27,7 @@ c++:g++
 tshark:tshark
 chromium:chromium
 setcap:libcap2-bin
+tmux:tmux
 '
 
 case ${1-} in

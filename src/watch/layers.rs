@@ -192,8 +192,8 @@ impl<'f> Opening<'f> {
         let place = number16(bytes, 6)?;
         let flags = match (place & 0x4000 != 0, place & 0x2000 != 0) {
             (true, true) => "DF MF",
-            (true, false) => "DF, do not fragment",
-            (false, true) => "MF, more fragments",
+            (true, false) => "do not fragment",
+            (false, true) => "more fragments",
             (false, false) => "none",
         };
         let checksum = number16(bytes, 10)?;
