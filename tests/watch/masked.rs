@@ -38,6 +38,11 @@ impl Grid {
     }
 }
 
+/// A screen on which nothing differs.
+pub fn nothing(screen: &[String]) -> String {
+    Grid::of(screen).text()
+}
+
 /// The picture of the lab and the packets.
 pub fn overview(screen: &[String]) -> String {
     let mut grid = Grid::of(screen);
@@ -48,12 +53,12 @@ pub fn overview(screen: &[String]) -> String {
         }
     }
     for row in heading + 1..grid.0.len() - 1 {
-        let line = grid.line(row);
-        let time = &line[..9];
-        if time.contains('#') {
-            grid.put(row, 0..9, &(if time.starts_with('>') { ">       #N" } else { "#N" })[..].replace("        ", "       "));
-        } else if time.contains('.') && time.trim().parse::<f64>().is_ok() {
-            grid.put(row, 0..9, "N.NNN");
+        // The first column shows what is picked.
+        let time: String = grid.0[row][1..9].iter().collect();
+        match time.trim() {
+            number if number.starts_with('#') => grid.put(row, 1..9, "#N"),
+            time if time.parse::<f64>().is_ok() => grid.put(row, 1..9, "N.NNN"),
+            _ => {}
         }
         grid.hide(row, "UDP 10.1.2.2:", 'N');
         grid.hide(row, "> 10.1.2.2:", 'N');
@@ -71,11 +76,17 @@ pub fn opened(screen: &[String]) -> String {
     let mut grid = Grid::of(screen);
     grid.hide(1, "#", 'N');
     let line = grid.line(3);
-    let time = line.find(" ms ").expect("the time is there");
+    // It may not be open yet.
+    let Some(time) = line.find(" ms ").filter(|_| line.starts_with("─ ")) else { return grid.text() };
     let columns = line[..time].chars().count();
     let start = line[..time].rfind(' ').map_or(0, |at| line[..at].chars().count() + 1);
     grid.0[3].splice(start..columns, "N.NNN".chars());
-    grid.0[3].truncate(80);
+    // The line between fills what is left.
+    let line = grid.line(3);
+    let Some((left, right)) = line.split_once(" ──") else { return grid.text() };
+    let right = right.trim_start_matches('─').trim_end();
+    let rule = "─".repeat(80 - left.chars().count() - 1 - right.chars().count());
+    grid.0[3] = format!("{left} {rule}{right}").chars().collect();
     for row in 4..grid.0.len() - 1 {
         grid.hide(row, "0x", 'N');
         grid.hide(row, "outer UDP ", 'N');
