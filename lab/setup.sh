@@ -33,6 +33,9 @@ man:man-db
 /usr/share/bash-completion/bash_completion:bash-completion
 zsh:zsh
 fish:fish
+zip:zip
+arping:iputils-arping
+tmux:tmux
 '
 
 case ${1-} in

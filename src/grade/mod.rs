@@ -28,6 +28,7 @@ pub mod rubric;
 pub mod sandbox;
 pub mod stage;
 pub mod submission;
+pub mod trial;
 pub mod watch;
 pub mod worker;
 
