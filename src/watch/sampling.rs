@@ -96,10 +96,13 @@ enum Level {
     Inner,
 }
 
+/// An instruction, and where it jumps to, if it does.
+type Step = (sock_filter, Option<(Label, Label)>);
+
 /// Instructions whose jumps go to labels further down.
 #[derive(Default)]
 struct Program {
-    instructions: Vec<(sock_filter, Option<(Label, Label)>)>,
+    instructions: Vec<Step>,
     labels: Vec<(Label, usize)>,
 }
 
@@ -225,7 +228,7 @@ impl Program {
             let place = self.labels.iter().find(|(label, _)| *label == to).map_or(from + 1, |(_, place)| *place);
             (place - from - 1) as u8
         };
-        let resolve = |(at, (instruction, jump)): (usize, &(sock_filter, Option<(Label, Label)>))| match jump {
+        let resolve = |(at, (instruction, jump)): (usize, &Step)| match jump {
             Some((yes, no)) => sock_filter { jt: distance(at, yes), jf: distance(at, no), ..*instruction },
             None => *instruction,
         };
