@@ -109,7 +109,9 @@ fn check(block: &Block) -> Result<(), String> {
         "" => Err(format!("{}: a block has no language: console, sh, or text where it has no commands", block.line)),
         _ if !SHOWN.contains(&language) => Err(format!("{}: no language that is known here: {language}", block.line)),
         _ => match prompt {
-            Some(line) => Err(format!("{}: a {language} block has a prompt, and nobody would run it: {line}", block.line)),
+            Some(line) => {
+                Err(format!("{}: a {language} block has a prompt, and nobody would run it: {line}", block.line))
+            }
             None => Ok(()),
         },
     }
@@ -193,7 +195,8 @@ mod tests {
 
     #[test]
     fn directives_stand_in_comments_of_a_line_or_several() {
-        let items = parse("<!-- docs: lab step=4 -->\n<!-- docs:\nstart server:$ x --role y\nwait server up\n-->\n").unwrap();
+        let items =
+            parse("<!-- docs: lab step=4 -->\n<!-- docs:\nstart server:$ x --role y\nwait server up\n-->\n").unwrap();
         let directives: Vec<(usize, &str, &str)> = items
             .iter()
             .map(|item| match item {

@@ -86,8 +86,12 @@ pub fn run_page(items: &[Item]) -> Outcome {
 
 impl Next {
     fn is_used_up(&self) -> bool {
-        self.background.is_none() && self.seen.is_none() && self.exit.is_none() && self.file.is_none()
-            && self.meanwhile.is_empty() && self.varies.is_empty()
+        self.background.is_none()
+            && self.seen.is_none()
+            && self.exit.is_none()
+            && self.file.is_none()
+            && self.meanwhile.is_empty()
+            && self.varies.is_empty()
     }
 }
 
@@ -117,7 +121,8 @@ impl Session {
             command.args(["vpnlab", "lab", "exec", host, "--"]);
         }
         // A shell that has become the command hands on nothing, and needs not hand on Ctrl-C.
-        let is_one = !text.contains([';', '|', '&', '(', '{', '\n', '>']) && !text.starts_with("cd ") && !text.starts_with('!');
+        let is_one =
+            !text.contains([';', '|', '&', '(', '{', '\n', '>']) && !text.starts_with("cd ") && !text.starts_with('!');
         let line = if is_one { format!("exec {text}") } else { text.to_string() };
         command.args(["sh", "-c", &line]);
         command
@@ -317,7 +322,8 @@ impl Session {
     /// A shell on a host: it has to prompt with the host's name, on a terminal. What is typed there follows on the page.
     fn shell(&mut self, text: &str, host: &str) -> Result<(), String> {
         let (directory, text) = (self.directory.display(), text.split('#').next().unwrap_or("").trim());
-        let terminal = Terminal::open(&self.machine, &format!("cd {directory}/repository; PATH={directory}/bin:$PATH {text}"));
+        let terminal =
+            Terminal::open(&self.machine, &format!("cd {directory}/repository; PATH={directory}/bin:$PATH {text}"));
         let prompt = format!("{host}:$");
         let started = Instant::now();
         while !terminal.screen().contains(&prompt) {
@@ -330,7 +336,13 @@ impl Session {
     }
 
     /// A command that is ended with Ctrl-C once it has printed what stands before that.
-    fn interrupted(&mut self, command: &Command, at: usize, varies: &[&str], meanwhile: &[String]) -> Result<(), String> {
+    fn interrupted(
+        &mut self,
+        command: &Command,
+        at: usize,
+        varies: &[&str],
+        meanwhile: &[String],
+    ) -> Result<(), String> {
         let name = "interrupted";
         self.start(name, command.host.as_deref(), &command.text);
         self.meanwhile(name, meanwhile)?;
