@@ -419,7 +419,7 @@ fn what_is_wrong_with_the_command_line_is_told_before_anything_is_done() {
         let done = report(&lab, &place.at("r"), options).expect(code);
         assert!(done.stderr.contains(words), "{done:#?}");
     }
-    let done = lab.machine.vpnlab(&["report", &place.at("r"), "--lab", "no-such-lab"]).expect(1);
+    let done = lab.machine.vpnlab(&["report", &place.at("r"), "--lab", "no-such-lab"]).expect(2);
     assert!(done.stderr.contains("lab no-such-lab is not up"), "{done:#?}");
     let done = report(&lab, &place.at("no/such/place"), &[]).expect(2);
     assert!(done.stderr.contains("cannot write"), "{done:#?}");
