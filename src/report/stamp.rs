@@ -1,6 +1,8 @@
 //! When, where, by whom and with what a report is made.
 
 use std::fs;
+use std::path::Path;
+use std::process::{Command, Stdio};
 use std::time::{Duration, SystemTime};
 
 use nix::unistd::{User, gethostname, getuid};
@@ -10,7 +12,7 @@ use super::model::Stamp;
 use crate::lab::{Lab, Mode};
 
 /// The stamp of a report that begins now, in this lab and with this vpnlab.
-pub fn stamp(lab: &Lab, vpnlab: &std::path::Path) -> Stamp {
+pub fn stamp(lab: &Lab, vpnlab: &Path) -> Stamp {
     let user = User::from_uid(getuid()).ok().flatten();
     let since = SystemTime::UNIX_EPOCH.elapsed().unwrap_or_default();
     let kernel = fs::read_to_string("/proc/sys/kernel/osrelease").unwrap_or_default();
@@ -19,7 +21,7 @@ pub fn stamp(lab: &Lab, vpnlab: &std::path::Path) -> Stamp {
         Mode::Root => "as root",
     };
     Stamp {
-        vpnlab: concat!("vpnlab ", env!("CARGO_PKG_VERSION")).into(),
+        vpnlab: version(vpnlab),
         vpnlab_sha256: hash::of_file(vpnlab).ok(),
         made: time(since),
         seconds: 0.0,
@@ -30,6 +32,13 @@ pub fn stamp(lab: &Lab, vpnlab: &std::path::Path) -> Stamp {
         mode: mode.into(),
         topology_sha256: hash::of_bytes(lab.text.as_bytes()),
     }
+}
+
+/// What `vpnlab --version` says, in a line.
+fn version(vpnlab: &Path) -> String {
+    let told = Command::new(vpnlab).arg("--version").stdin(Stdio::null()).output();
+    let told = told.map(|told| String::from_utf8_lossy(&told.stdout).into_owned()).unwrap_or_default();
+    told.lines().map(str::trim).filter(|line| !line.is_empty()).collect::<Vec<_>>().join(", ")
 }
 
 /// A time since 1970 as RFC 3339 has it, in UTC.
