@@ -27,6 +27,9 @@ c++:g++
 tshark:tshark
 chromium:chromium
 setcap:libcap2-bin
+zip:zip
+arping:iputils-arping
+tmux:tmux
 '
 
 case ${1-} in

@@ -10,9 +10,9 @@ use clap::{ColorChoice, CommandFactory, FromArgMatches, Parser, Subcommand};
 use crate::error::{Error, Exit, Result};
 use crate::logging::{self, LogArgs};
 use crate::output::{self, ColourArgs};
-use crate::steps::{client, examples, server, tun_ping, tun_read, udp_sink, vpn};
+use crate::steps::{client, examples, server, tap_arp, tun_ping, tun_read, udp_sink, vpn};
 use crate::version::VERSION;
-use crate::{demo, doctor, grade, lab, memory, trace};
+use crate::{completions, demo, doctor, grade, lab, manual, memory, report, trace, watch};
 
 /// Build an IP tunnel step by step, in a lab of its own.
 #[derive(Debug, Parser)]
@@ -49,6 +49,12 @@ pub enum Command {
     /// Follow one packet through the whole lab, and say where it ended and why
     #[command(after_help = trace::EXAMPLES)]
     Trace(trace::TraceArgs),
+    /// The evidence for a written report: commands, programs' lines, packets' ways, as a page and a folder
+    #[command(after_help = report::EXAMPLES)]
+    Report(report::ReportArgs),
+    /// The lab, live on a terminal: hosts, wires, counters, and every packet opened layer by layer
+    #[command(after_help = watch::EXAMPLES)]
+    Watch(watch::WatchArgs),
     /// Grade programs by what they do on the wire: is each step done, and if not, why?
     #[command(after_help = grade::EXAMPLES)]
     Grade(grade::GradeArgs),
@@ -76,6 +82,13 @@ pub enum Command {
     /// Step 4: the whole tunnel, both ways
     #[command(after_help = examples::vpn())]
     Vpn(vpn::VpnArgs),
+    /// After the handout: answer the ARP requests that come out of a TAP device
+    #[command(after_help = examples::tap_arp())]
+    TapArp(tap_arp::TapArpArgs),
+    /// Print the script with which a shell completes vpnlab's commands and options
+    Completions(completions::CompletionsArgs),
+    /// Show the manual page of vpnlab or of a subcommand, or write them all
+    Man(manual::ManArgs),
 }
 
 impl Cli {
@@ -112,7 +125,11 @@ impl Cli {
             Command::Lab(args) => return lab::run(args),
             Command::Demo(args) => return demo::run(args),
             Command::Trace(args) => return trace::run(args),
+            Command::Report(args) => return report::run(args),
+            Command::Watch(args) => watch::run(args),
             Command::Grade(args) => return grade::run(args),
+            Command::Completions(args) => return completions::run(args, Self::command()),
+            Command::Man(args) => return manual::run(args, Self::command()),
             Command::Init(args) => grade::init::run(args),
             Command::Doctor(args) => return doctor::run(args),
             Command::TunRead(args) => tun_read::run(args),
@@ -121,6 +138,7 @@ impl Cli {
             Command::Client(args) => client::run(args),
             Command::Server(args) => server::run(args),
             Command::Vpn(args) => vpn::run(args),
+            Command::TapArp(args) => tap_arp::run(args),
         };
         step.map(|()| 0)
     }
@@ -182,7 +200,7 @@ mod tests {
 
     #[test]
     fn every_step_shows_examples_in_its_help() {
-        for step in ["tun-read", "tun-ping", "udp-sink", "client", "server", "vpn"] {
+        for step in ["tun-read", "tun-ping", "udp-sink", "client", "server", "vpn", "tap-arp"] {
             let help = Cli::try_parse_from(["vpnlab", step, "--help"]).unwrap_err().to_string();
             assert!(help.contains(&format!("EXAMPLES:\n  sudo vpnlab {step}")) || step == "udp-sink", "{help}");
             assert!(help.contains("EXAMPLES:\n"), "{help}");

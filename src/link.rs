@@ -14,6 +14,7 @@ use crate::error::Result;
 mod clients;
 mod fit;
 mod peers;
+mod sieve;
 mod tun;
 mod udp;
 

@@ -94,6 +94,9 @@ enum LabCommand {
         /// The file, which is written anew; - for stdout
         #[arg(value_name = "FILE")]
         file: PathBuf,
+        /// Write no more than so many megabytes
+        #[arg(long, value_name = "MB", value_parser = clap::value_parser!(u64).range(1..=1_000_000))]
+        limit: Option<u64>,
     },
     /// Check the topology, as step 0 of the handout does: who reaches whom, and who must not
     #[command(after_help = "EXAMPLES:\n  vpnlab lab check\n  vpnlab lab check --json | jq .passed\n\n\
@@ -119,7 +122,7 @@ pub fn run(args: &LabArgs) -> Result<u8> {
         LabCommand::Status { json } => status(args.name.as_deref(), *json).map(|()| 0),
         LabCommand::Exec { host, command } => run_on(name, host, Program::Command(command)),
         LabCommand::Shell { host } => run_on(name, host, Program::Shell),
-        LabCommand::Capture { file } => record::run(&Lab::open(name)?, file).map(|()| 0),
+        LabCommand::Capture { file, limit } => record::run(&Lab::open(name)?, file, *limit).map(|()| 0),
         LabCommand::Check { json } => check(name, *json),
     }
 }

@@ -4,9 +4,12 @@
 //! `root` (named namespaces, as `ip netns` has them). `build` wires either up; `host` runs programs in it; `commands`
 //! is what the user types.
 
+use std::fs::File;
 use std::os::fd::{AsFd, OwnedFd};
+use std::os::unix::fs::MetadataExt;
 
 use nix::errno::Errno;
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sched::CloneFlags;
 use nix::sys::signal::kill;
 use nix::unistd::{Pid, getuid};
@@ -14,7 +17,8 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 use crate::apart::apart;
-use crate::error::{Error, Result};
+use crate::error::{Context, Error, Result};
+use crate::sys;
 use crate::topology::Topology;
 
 pub mod build;
@@ -28,6 +32,7 @@ pub mod host;
 pub mod lock;
 pub mod names;
 pub mod namespace;
+pub mod network;
 pub mod probe;
 pub mod processes;
 pub mod record;
@@ -67,6 +72,26 @@ pub enum Mode {
     },
     /// As named namespaces, by root.
     Root,
+}
+
+/// What is there as long as a lab is.
+pub enum Presence {
+    /// The process that holds it.
+    Keeper(OwnedFd),
+    /// The file that root's labs have; it is removed first.
+    File(File),
+}
+
+impl Presence {
+    /// Whether nobody has ended the lab yet.
+    pub fn lasts(&self) -> bool {
+        match self {
+            Self::Keeper(keeper) => {
+                poll(&mut [PollFd::new(keeper.as_fd(), PollFlags::POLLIN)], PollTimeout::ZERO) == Ok(0)
+            }
+            Self::File(file) => file.metadata().is_ok_and(|file| file.nlink() > 0),
+        }
+    }
 }
 
 impl Lab {
@@ -119,6 +144,18 @@ impl Lab {
             Mode::Rootless { keeper, .. } => kill(*keeper, None) != Err(Errno::ESRCH),
             Mode::Root => root::is_up(&self.name),
         }
+    }
+
+    /// Something to know by whether the lab is still up, for whoever gives up their rights and cannot look any more.
+    ///
+    /// # Errors
+    /// It has just ended.
+    pub fn presence(&self) -> Result<Presence> {
+        let ended = || format!("lab {} is not up any more", self.name);
+        Ok(match &self.mode {
+            Mode::Rootless { keeper, .. } => Presence::Keeper(sys::pidfd(*keeper).context(ended)?),
+            Mode::Root => Presence::File(root::open_state(&self.name).context(ended)?),
+        })
     }
 
     /// The network namespace of a host.

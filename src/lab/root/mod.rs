@@ -92,6 +92,11 @@ pub fn is_up(lab: &str) -> bool {
     state_file(lab).exists()
 }
 
+/// Opens the file that is there as long as the lab is.
+pub fn open_state(lab: &str) -> std::io::Result<File> {
+    File::open(state_file(lab))
+}
+
 /// Looks for a lab.
 pub fn find(lab: &str) -> Result<Found> {
     let Ok(text) = fs::read_to_string(state_file(lab)) else { return Ok(Found::Nothing) };
