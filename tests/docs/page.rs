@@ -132,6 +132,18 @@ fn prompt(line: &str) -> Option<(Option<String>, &str)> {
     sound.then(|| (Some(host.to_string()), typed))
 }
 
+/// The parts of a page that do not build on one another.
+pub fn parts(items: Vec<Item>) -> Vec<Vec<Item>> {
+    let mut parts = vec![Vec::new()];
+    for item in items {
+        match item {
+            Item::Directive(Directive { verb, .. }) if verb == "part" => parts.push(Vec::new()),
+            item => parts.last_mut().expect("there is one").push(item),
+        }
+    }
+    parts
+}
+
 /// Takes a line as it stands in a directive: a prompt, and what is typed.
 pub fn typed(line: &str) -> Option<(Option<String>, String)> {
     prompt(line).map(|(host, text)| (host, text.to_string()))

@@ -11,9 +11,12 @@ use nix::sys::signal::Signal;
 use nix::unistd::getuid;
 
 use crate::common::terminal::Terminal;
-use crate::common::{Machine, PATIENCE, Program, User, run, vpnlab};
+use crate::common::{Machine, Program, User, run, vpnlab};
 use crate::compare::Expected;
 use crate::page::{self, Block, Command, Directive, Item};
+
+/// How long what is expected may take to come: scapy alone needs a second to start, and many pages are run at a time.
+const PATIENCE: Duration = Duration::from_secs(90);
 
 /// How long a command may take that ends by itself.
 const LONGEST: Duration = Duration::from_secs(150);
@@ -24,6 +27,18 @@ pub struct Outcome {
     pub run: usize,
     pub not_run: usize,
     pub failures: Vec<String>,
+    /// The longest of its parts.
+    pub took: Duration,
+}
+
+impl Outcome {
+    /// Another part of the page.
+    pub fn add(&mut self, part: Self) {
+        self.run += part.run;
+        self.not_run += part.not_run;
+        self.failures.extend(part.failures);
+        self.took = self.took.max(part.took);
+    }
 }
 
 /// What is said about the next block.
@@ -63,24 +78,28 @@ pub struct Session {
     next: Next,
 }
 
-/// Runs a page.
-pub fn run_page(items: &[Item]) -> Outcome {
-    let mut session = Session::new();
+/// Runs a part of a page.
+pub fn run_part(items: &[Item]) -> Outcome {
+    let started = Instant::now();
     let mut outcome = Outcome::default();
+    let runs = |item: &Item| matches!(item, Item::Block(block) if block.not_run.is_none() && block.has_commands());
+    if !items.iter().any(runs) {
+        outcome.not_run = items.iter().filter(|item| matches!(item, Item::Block(it) if it.not_run.is_some())).count();
+        return outcome;
+    }
+    let mut session = Session::new();
     for item in items {
         let done = match item {
-            Item::Directive(directive) => {
-                session.directive(directive).map_err(|error| format!("{}: {error}", directive.line))
-            }
+            Item::Directive(it) => session.directive(it).map_err(|error| format!("{}: {error}", it.line)),
             Item::Block(block) => session.block(block, &mut outcome),
         };
-        if let Err(failure) = done {
-            outcome.failures.push(failure);
-        }
+        outcome.failures.extend(done.err());
     }
     if !session.next.is_used_up() {
         outcome.failures.push("the last directives are about a block that does not come".into());
     }
+    drop(session);
+    outcome.took = started.elapsed();
     outcome
 }
 
