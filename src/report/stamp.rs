@@ -2,7 +2,6 @@
 
 use std::fs;
 use std::path::Path;
-use std::process::{Command, Stdio};
 use std::time::{Duration, SystemTime};
 
 use nix::unistd::{User, gethostname, getuid};
@@ -10,6 +9,7 @@ use nix::unistd::{User, gethostname, getuid};
 use super::hash;
 use super::model::Stamp;
 use crate::lab::{Lab, Mode};
+use crate::version::VERSION;
 
 /// The stamp of a report that begins now, in this lab and with this vpnlab.
 pub fn stamp(lab: &Lab, vpnlab: &Path) -> Stamp {
@@ -21,7 +21,7 @@ pub fn stamp(lab: &Lab, vpnlab: &Path) -> Stamp {
         Mode::Root => "as root",
     };
     Stamp {
-        vpnlab: version(vpnlab),
+        vpnlab: format!("vpnlab {VERSION}"),
         vpnlab_sha256: hash::of_file(vpnlab).ok(),
         made: time(since),
         seconds: 0.0,
@@ -32,13 +32,6 @@ pub fn stamp(lab: &Lab, vpnlab: &Path) -> Stamp {
         mode: mode.into(),
         topology_sha256: hash::of_bytes(lab.text.as_bytes()),
     }
-}
-
-/// What `vpnlab --version` says, in a line.
-fn version(vpnlab: &Path) -> String {
-    let told = Command::new(vpnlab).arg("--version").stdin(Stdio::null()).output();
-    let told = told.map(|told| String::from_utf8_lossy(&told.stdout).into_owned()).unwrap_or_default();
-    told.lines().map(str::trim).filter(|line| !line.is_empty()).collect::<Vec<_>>().join(", ")
 }
 
 /// A time since 1970 as RFC 3339 has it, in UTC.
