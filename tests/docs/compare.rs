@@ -38,8 +38,9 @@ static MASKS: LazyLock<Vec<(Regex, &str)>> = LazyLock::new(|| {
 });
 static COLOUR: LazyLock<Regex> = LazyLock::new(|| Regex::new("\x1b\\[[0-9;]*[A-Za-z]").expect("a pattern"));
 static NUMBER: LazyLock<Regex> = LazyLock::new(|| Regex::new(r"[0-9]+(?:\.[0-9]+)+").expect("a pattern"));
-static DUMP: LazyLock<Regex> =
-    LazyLock::new(|| Regex::new(r"^\s*(0x[0-9a-f]{4}:(?:\s[0-9a-f]{4}|\s[0-9a-f]{2}\b|\s)+?)\s\s.*$").expect("a pattern"));
+static DUMP: LazyLock<Regex> = LazyLock::new(|| {
+    Regex::new(r"^\s*(0x[0-9a-f]{4}:(?:\s[0-9a-f]{4}|\s[0-9a-f]{2}\b|\s)+?)\s\s.*$").expect("a pattern")
+});
 
 /// A line without what differs from run to run. The spaces of a line that has such numbers stand for any number of
 /// spaces, since its columns may have moved.
@@ -54,7 +55,8 @@ pub fn mask(line: &str) -> String {
         masked = pattern.replace_all(&masked, *instead).into_owned();
     }
     // 0.165 is a measurement; 10.1.3.1 is an address, and 0.1.0 a version.
-    let fraction = |found: &Captures<'_>| if found[0].matches('.').count() == 1 { "*".into() } else { found[0].to_string() };
+    let fraction =
+        |found: &Captures<'_>| if found[0].matches('.').count() == 1 { "*".into() } else { found[0].to_string() };
     masked = NUMBER.replace_all(&masked, fraction).into_owned();
     if masked == line { masked } else { masked.split_whitespace().collect::<Vec<_>>().join(" ") }
 }
@@ -72,7 +74,8 @@ fn equal(expected: &str, seen: &str) -> bool {
         return expected == seen;
     }
     let (expected, seen) = (expected.split_whitespace(), seen.split_whitespace());
-    expected.clone().count() == seen.clone().count() && expected.zip(seen).all(|(one, other)| one == WORD || one == other)
+    expected.clone().count() == seen.clone().count()
+        && expected.zip(seen).all(|(one, other)| one == WORD || one == other)
 }
 
 /// What must be seen.
@@ -205,17 +208,35 @@ mod tests {
     #[test]
     fn what_differs_from_run_to_run_is_masked() {
         for (one, other) in [
-            ("64 bytes from userv (10.1.1.2): icmp_seq=1 ttl=63 time=0.223 ms", "64 bytes from userv (10.1.1.2): icmp_seq=1 ttl=63 time=12 ms"),
-            ("1 packets transmitted, 0 received, 100% packet loss, time 0ms", "1 packets transmitted, 0 received, 100% packet loss, time 4079ms"),
+            (
+                "64 bytes from userv (10.1.1.2): icmp_seq=1 ttl=63 time=0.223 ms",
+                "64 bytes from userv (10.1.1.2): icmp_seq=1 ttl=63 time=12 ms",
+            ),
+            (
+                "1 packets transmitted, 0 received, 100% packet loss, time 0ms",
+                "1 packets transmitted, 0 received, 100% packet loss, time 4079ms",
+            ),
             ("10.1.2.2:45039 --> 0.0.0.0:9090", "10.1.2.2:58821 --> 0.0.0.0:9090"),
-            ("17:49:32.846991 IP 10.1.2.2.45601 > 10.1.2.3.9090: UDP, length 84", "01:02:03.4 IP 10.1.2.2.32768 > 10.1.2.3.9090: UDP, length 84"),
-            ("4: tun0: <POINTOPOINT> mtu 1500 qdisc noop state DOWN", "11: tun0: <POINTOPOINT> mtu 1500 qdisc fq_codel state DOWN"),
+            (
+                "17:49:32.846991 IP 10.1.2.2.45601 > 10.1.2.3.9090: UDP, length 84",
+                "01:02:03.4 IP 10.1.2.2.32768 > 10.1.2.3.9090: UDP, length 84",
+            ),
+            (
+                "4: tun0: <POINTOPOINT> mtu 1500 qdisc noop state DOWN",
+                "11: tun0: <POINTOPOINT> mtu 1500 qdisc fq_codel state DOWN",
+            ),
             ("    inet6 fe80::9227:e86a:4d5:adeb/64 scope link", "    inet6 fe80::1/64 scope link"),
             ("10.1.3.4 dev tun0 src 10.1.3.1 uid 1001 ", "10.1.3.4 dev tun0 src 10.1.3.1 uid 0"),
             (" 1  server-lan0 (10.1.2.3)  0.165 ms  0.128 ms", " 1  server-lan0 (10.1.2.3)  10.165 ms  0.1 ms"),
-            ("    0.172  eth0> |      |      in UDP 10.1.2.2:35599 > 10.1.2.3:9090", "   10.172  eth0> |      |      in UDP 10.1.2.2:45599 > 10.1.2.3:9090"),
+            (
+                "    0.172  eth0> |      |      in UDP 10.1.2.2:35599 > 10.1.2.3:9090",
+                "   10.172  eth0> |      |      in UDP 10.1.2.2:45599 > 10.1.2.3:9090",
+            ),
             ("  useru: vpnlab vpn (29703): tun0, UDP 35599", "  useru: vpnlab vpn (8): tun0, UDP 45599"),
-            ("link/ether 00:0e:0c:68:a7:11 brd ff:ff:ff:ff:ff:ff", "link/ether 02:0e:0c:68:a7:11 brd ff:ff:ff:ff:ff:ff"),
+            (
+                "link/ether 00:0e:0c:68:a7:11 brd ff:ff:ff:ff:ff:ff",
+                "link/ether 02:0e:0c:68:a7:11 brd ff:ff:ff:ff:ff:ff",
+            ),
             ("length 64 (wrong icmp cksum b0e (->130e)!)", "length 64 (wrong icmp cksum 1234 (->34)!)"),
         ] {
             assert!(is(one, other), "{}\n{}", mask(one), mask(other));
@@ -225,10 +246,22 @@ mod tests {
     #[test]
     fn what_must_be_so_is_not_masked() {
         for (one, other) in [
-            ("64 bytes from userv (10.1.1.2): icmp_seq=1 ttl=63 time=0.2 ms", "64 bytes from userv (10.1.1.3): icmp_seq=1 ttl=63 time=0.2 ms"),
-            ("64 bytes from userv (10.1.1.2): icmp_seq=1 ttl=63 time=0.2 ms", "64 bytes from userv (10.1.1.2): icmp_seq=2 ttl=63 time=0.2 ms"),
-            ("64 bytes from userv (10.1.1.2): icmp_seq=1 ttl=63 time=0.2 ms", "64 bytes from userv (10.1.1.2): icmp_seq=1 ttl=64 time=0.2 ms"),
-            ("1 packets transmitted, 0 received, 100% packet loss, time 0ms", "1 packets transmitted, 1 received, 0% packet loss, time 0ms"),
+            (
+                "64 bytes from userv (10.1.1.2): icmp_seq=1 ttl=63 time=0.2 ms",
+                "64 bytes from userv (10.1.1.3): icmp_seq=1 ttl=63 time=0.2 ms",
+            ),
+            (
+                "64 bytes from userv (10.1.1.2): icmp_seq=1 ttl=63 time=0.2 ms",
+                "64 bytes from userv (10.1.1.2): icmp_seq=2 ttl=63 time=0.2 ms",
+            ),
+            (
+                "64 bytes from userv (10.1.1.2): icmp_seq=1 ttl=63 time=0.2 ms",
+                "64 bytes from userv (10.1.1.2): icmp_seq=1 ttl=64 time=0.2 ms",
+            ),
+            (
+                "1 packets transmitted, 0 received, 100% packet loss, time 0ms",
+                "1 packets transmitted, 1 received, 0% packet loss, time 0ms",
+            ),
             ("10.1.2.2:45039 --> 0.0.0.0:9090", "10.1.2.2:45039 --> 0.0.0.0:9091"),
             ("IP 10.1.2.2.45601 > 10.1.2.3.9090: UDP, length 84", "IP 10.1.2.2.45601 > 10.1.2.3.9090: UDP, length 88"),
             ("10.1.3.4 dev tun0 src 10.1.3.1 uid 1001", "10.1.3.4 dev eth0 src 10.1.3.1 uid 1001"),
@@ -237,7 +270,10 @@ mod tests {
             ("4: tun0: <POINTOPOINT,UP> mtu 1500 qdisc noop", "4: tun0: <POINTOPOINT> mtu 1500 qdisc noop"),
             ("    0.177  |     >eth0  |", "    0.177  >eth0 |      |"),
             ("    0.177  |     >eth0  |", "    0.177  |     eth0>  |"),
-            ("tun0  Out IP 10.1.3.1 > 10.1.3.4: ICMP echo request, id 4, seq 1", "tun0  Out IP 10.1.3.1 > 10.1.3.4: ICMP echo request, id 4, seq 0"),
+            (
+                "tun0  Out IP 10.1.3.1 > 10.1.3.4: ICMP echo request, id 4, seq 1",
+                "tun0  Out IP 10.1.3.1 > 10.1.3.4: ICMP echo request, id 4, seq 0",
+            ),
             ("net.ipv4.ip_forward = 1", "net.ipv4.ip_forward = 0"),
             ("2 hosts", "3 hosts"),
             ("\t0x0000:  4500 0054 3245 4000  E..T2E@.", "\t0x0000:  6000 0054 3245 4000  `..T2E@."),

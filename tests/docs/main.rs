@@ -6,6 +6,7 @@
 #[path = "../common/mod.rs"]
 mod common;
 mod compare;
+mod links;
 mod page;
 mod pictures;
 mod session;
@@ -14,10 +15,9 @@ use std::cmp::Reverse;
 use std::collections::BTreeMap;
 use std::fs;
 use std::path::Path;
-use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::Mutex;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread;
-use std::time::Instant;
 
 use page::Item;
 use session::Outcome;
@@ -53,53 +53,43 @@ fn pages() -> BTreeMap<String, String> {
 #[test]
 fn every_command_does_what_its_page_shows() {
     let only = std::env::var("VPNLAB_DOCS").unwrap_or_default();
-    let mut pages: Vec<(String, String)> = pages().into_iter().filter(|(name, _)| name.contains(&only)).collect();
+    let mut pages = pages();
+    pages.retain(|name, _| name.contains(&only));
     assert!(!pages.is_empty(), "no page is called {only}");
+    let mut outcomes: BTreeMap<&str, Outcome> = BTreeMap::new();
+    let mut parts = Vec::new();
+    for (name, text) in &pages {
+        let outcome = outcomes.entry(name).or_default();
+        match page::parse(text) {
+            Ok(items) => parts.extend(page::parts(items).into_iter().map(|part| (name.as_str(), part))),
+            Err(failure) => outcome.failures.push(failure),
+        }
+    }
     // The longest first, so that none is left alone at the end.
-    pages.sort_by_key(|(_, text)| Reverse(text.lines().count()));
+    parts.sort_by_key(|(_, part)| Reverse(part.len()));
     let next = AtomicUsize::new(0);
-    let outcomes = Mutex::new(BTreeMap::new());
+    let outcomes = Mutex::new(outcomes);
     thread::scope(|scope| {
         for _ in 0..AT_A_TIME {
             scope.spawn(|| {
-                while let Some((name, text)) = pages.get(next.fetch_add(1, Ordering::Relaxed)) {
-                    let started = Instant::now();
-                    let outcome = run_page(text);
-                    eprintln!("{name}: {} run, {} not run, {:.1?}", outcome.run, outcome.not_run, started.elapsed());
-                    outcomes.lock().unwrap().insert(name.clone(), outcome);
+                while let Some((name, part)) = parts.get(next.fetch_add(1, Ordering::Relaxed)) {
+                    let outcome = session::run_part(part);
+                    outcomes.lock().unwrap().get_mut(name).expect("it is there").add(outcome);
                 }
             });
         }
     });
-    let outcomes = outcomes.into_inner().unwrap();
     let mut report = String::new();
-    for (name, outcome) in &outcomes {
+    for (name, outcome) in outcomes.into_inner().unwrap() {
+        eprintln!("{name}: {} run, {} not run, {:.1?}", outcome.run, outcome.not_run, outcome.took);
         for failure in &outcome.failures {
             report += &format!("\n{name}:{failure}\n");
         }
+        if outcome.run + outcome.not_run != blocks_of(&pages[name]) {
+            report += &format!("\n{name}: blocks with commands were passed over\n");
+        }
     }
     assert!(report.is_empty(), "{report}");
-    assert_eq!(outcomes.len(), pages.len(), "a page was not run to its end");
-    for (name, text) in &pages {
-        let of_page = &outcomes[name];
-        assert_eq!(of_page.run + of_page.not_run, blocks_of(text), "{name}: blocks with commands were passed over");
-    }
-}
-
-fn run_page(text: &str) -> Outcome {
-    match page::parse(text) {
-        Ok(items) if items.iter().any(has_commands) => session::run_page(&items),
-        Ok(items) => Outcome { not_run: items.iter().filter(|item| is_not_run(item)).count(), ..Outcome::default() },
-        Err(failure) => Outcome { failures: vec![failure], ..Outcome::default() },
-    }
-}
-
-fn is_not_run(item: &Item) -> bool {
-    matches!(item, Item::Block(block) if block.not_run.is_some())
-}
-
-fn has_commands(item: &Item) -> bool {
-    matches!(item, Item::Block(block) if block.not_run.is_none() && block.has_commands())
 }
 
 /// How many blocks with commands a page has, counted without regard to anything else.

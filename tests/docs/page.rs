@@ -109,7 +109,9 @@ fn check(block: &Block) -> Result<(), String> {
         "" => Err(format!("{}: a block has no language: console, sh, or text where it has no commands", block.line)),
         _ if !SHOWN.contains(&language) => Err(format!("{}: no language that is known here: {language}", block.line)),
         _ => match prompt {
-            Some(line) => Err(format!("{}: a {language} block has a prompt, and nobody would run it: {line}", block.line)),
+            Some(line) => {
+                Err(format!("{}: a {language} block has a prompt, and nobody would run it: {line}", block.line))
+            }
             None => Ok(()),
         },
     }
@@ -128,6 +130,18 @@ fn prompt(line: &str) -> Option<(Option<String>, &str)> {
     let sound = host.starts_with(|it: char| it.is_ascii_lowercase())
         && host.chars().all(|it| it.is_ascii_lowercase() || it.is_ascii_digit() || it == '-');
     sound.then(|| (Some(host.to_string()), typed))
+}
+
+/// The parts of a page that do not build on one another.
+pub fn parts(items: Vec<Item>) -> Vec<Vec<Item>> {
+    let mut parts = vec![Vec::new()];
+    for item in items {
+        match item {
+            Item::Directive(Directive { verb, .. }) if verb == "part" => parts.push(Vec::new()),
+            item => parts.last_mut().expect("there is one").push(item),
+        }
+    }
+    parts
 }
 
 /// Takes a line as it stands in a directive: a prompt, and what is typed.
@@ -193,7 +207,8 @@ mod tests {
 
     #[test]
     fn directives_stand_in_comments_of_a_line_or_several() {
-        let items = parse("<!-- docs: lab step=4 -->\n<!-- docs:\nstart server:$ x --role y\nwait server up\n-->\n").unwrap();
+        let items =
+            parse("<!-- docs: lab step=4 -->\n<!-- docs:\nstart server:$ x --role y\nwait server up\n-->\n").unwrap();
         let directives: Vec<(usize, &str, &str)> = items
             .iter()
             .map(|item| match item {

@@ -24,6 +24,18 @@ pub struct Outcome {
     pub run: usize,
     pub not_run: usize,
     pub failures: Vec<String>,
+    /// The longest of its parts.
+    pub took: Duration,
+}
+
+impl Outcome {
+    /// Another part of the page.
+    pub fn add(&mut self, part: Self) {
+        self.run += part.run;
+        self.not_run += part.not_run;
+        self.failures.extend(part.failures);
+        self.took = self.took.max(part.took);
+    }
 }
 
 /// What is said about the next block.
@@ -63,31 +75,39 @@ pub struct Session {
     next: Next,
 }
 
-/// Runs a page.
-pub fn run_page(items: &[Item]) -> Outcome {
-    let mut session = Session::new();
+/// Runs a part of a page.
+pub fn run_part(items: &[Item]) -> Outcome {
+    let started = Instant::now();
     let mut outcome = Outcome::default();
+    let runs = |item: &Item| matches!(item, Item::Block(block) if block.not_run.is_none() && block.has_commands());
+    if !items.iter().any(runs) {
+        outcome.not_run = items.iter().filter(|item| matches!(item, Item::Block(it) if it.not_run.is_some())).count();
+        return outcome;
+    }
+    let mut session = Session::new();
     for item in items {
         let done = match item {
-            Item::Directive(directive) => {
-                session.directive(directive).map_err(|error| format!("{}: {error}", directive.line))
-            }
+            Item::Directive(it) => session.directive(it).map_err(|error| format!("{}: {error}", it.line)),
             Item::Block(block) => session.block(block, &mut outcome),
         };
-        if let Err(failure) = done {
-            outcome.failures.push(failure);
-        }
+        outcome.failures.extend(done.err());
     }
     if !session.next.is_used_up() {
         outcome.failures.push("the last directives are about a block that does not come".into());
     }
+    drop(session);
+    outcome.took = started.elapsed();
     outcome
 }
 
 impl Next {
     fn is_used_up(&self) -> bool {
-        self.background.is_none() && self.seen.is_none() && self.exit.is_none() && self.file.is_none()
-            && self.meanwhile.is_empty() && self.varies.is_empty()
+        self.background.is_none()
+            && self.seen.is_none()
+            && self.exit.is_none()
+            && self.file.is_none()
+            && self.meanwhile.is_empty()
+            && self.varies.is_empty()
     }
 }
 
@@ -117,7 +137,8 @@ impl Session {
             command.args(["vpnlab", "lab", "exec", host, "--"]);
         }
         // A shell that has become the command hands on nothing, and needs not hand on Ctrl-C.
-        let is_one = !text.contains([';', '|', '&', '(', '{', '\n', '>']) && !text.starts_with("cd ") && !text.starts_with('!');
+        let is_one =
+            !text.contains([';', '|', '&', '(', '{', '\n', '>']) && !text.starts_with("cd ") && !text.starts_with('!');
         let line = if is_one { format!("exec {text}") } else { text.to_string() };
         command.args(["sh", "-c", &line]);
         command
@@ -317,7 +338,8 @@ impl Session {
     /// A shell on a host: it has to prompt with the host's name, on a terminal. What is typed there follows on the page.
     fn shell(&mut self, text: &str, host: &str) -> Result<(), String> {
         let (directory, text) = (self.directory.display(), text.split('#').next().unwrap_or("").trim());
-        let terminal = Terminal::open(&self.machine, &format!("cd {directory}/repository; PATH={directory}/bin:$PATH {text}"));
+        let terminal =
+            Terminal::open(&self.machine, &format!("cd {directory}/repository; PATH={directory}/bin:$PATH {text}"));
         let prompt = format!("{host}:$");
         let started = Instant::now();
         while !terminal.screen().contains(&prompt) {
@@ -330,7 +352,13 @@ impl Session {
     }
 
     /// A command that is ended with Ctrl-C once it has printed what stands before that.
-    fn interrupted(&mut self, command: &Command, at: usize, varies: &[&str], meanwhile: &[String]) -> Result<(), String> {
+    fn interrupted(
+        &mut self,
+        command: &Command,
+        at: usize,
+        varies: &[&str],
+        meanwhile: &[String],
+    ) -> Result<(), String> {
         let name = "interrupted";
         self.start(name, command.host.as_deref(), &command.text);
         self.meanwhile(name, meanwhile)?;
