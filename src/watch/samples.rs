@@ -13,7 +13,8 @@ use crate::topology;
 /// A frame at an interface, so many microseconds after the first.
 pub fn frame(interface: &str, direction: Direction, at: u64, packet: &[u8]) -> Frame {
     let is_tun = interface.starts_with("tun");
-    let (bytes, kind) = if is_tun { (packet.to_vec(), LinkType::Raw) } else { (ethernet(0x0800, packet), LinkType::Ethernet) };
+    let (bytes, kind) =
+        if is_tun { (packet.to_vec(), LinkType::Raw) } else { (ethernet(0x0800, packet), LinkType::Ethernet) };
     let at = Duration::from_micros(1_000_000 + at);
     let mut frame = Frame::made(interface, &bytes);
     (frame.kind, frame.direction, frame.at) = (kind, direction, at);
@@ -47,9 +48,11 @@ pub fn link(name: &str, index: u32, packets: u64) -> Link {
 pub fn links(packets: u64) -> Vec<Links> {
     let topology = topology::handout();
     let host = |host: &topology::Host| {
-        let planned = host.interfaces.iter().zip(2..).map(|(it, index)| {
-            (link(&it.name, index, packets), vec![it.address.into()])
-        });
+        let planned = host
+            .interfaces
+            .iter()
+            .zip(2..)
+            .map(|(it, index)| (link(&it.name, index, packets), vec![it.address.into()]));
         let tun = match host.name.as_str() {
             "useru" => Some(topology.tunnel.client_address),
             "server" => Some(topology.tunnel.server_address),

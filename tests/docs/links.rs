@@ -114,6 +114,13 @@ fn each_page_leads_to_those_before_and_after_it() {
 }
 
 #[test]
+fn the_book_can_be_put_together() {
+    // All but mdBook itself: what the pages lead to is found and copied.
+    let site = format!("/tmp/vpnlab-docs-no-site-{}", std::process::id());
+    run(Command::new(Path::new(ROOT).join("docs/handbook")).arg(&site).env("MDBOOK", "true")).ok();
+}
+
+#[test]
 fn a_broken_link_is_found() {
     let page = |text: &str| BTreeMap::from([("docs/a.md".to_string(), text.to_string())]);
     for text in ["[x](b.md)", "[x](#no)", "[x](a.md#no)", "![x](img/none.svg)", "[x](../docs/step-0.md#no)"] {

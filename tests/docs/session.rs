@@ -11,9 +11,12 @@ use nix::sys::signal::Signal;
 use nix::unistd::getuid;
 
 use crate::common::terminal::Terminal;
-use crate::common::{Machine, PATIENCE, Program, User, run, vpnlab};
+use crate::common::{Machine, Program, User, run, vpnlab};
 use crate::compare::Expected;
 use crate::page::{self, Block, Command, Directive, Item};
+
+/// How long what is expected may take to come: scapy alone needs a second to start, and many pages are run at a time.
+const PATIENCE: Duration = Duration::from_secs(90);
 
 /// How long a command may take that ends by itself.
 const LONGEST: Duration = Duration::from_secs(150);

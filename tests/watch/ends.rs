@@ -124,7 +124,8 @@ fn a_panic_restores_the_terminal_and_can_be_read() {
     let machine = Machine::new(User::Root);
     let test = std::env::current_exe().unwrap();
     assert!(Path::new(&test).exists());
-    let command = format!("RUST_BACKTRACE=0 {} --ignored --exact ends::panics_on_a_terminal --nocapture", test.display());
+    let command =
+        format!("RUST_BACKTRACE=0 {} --ignored --exact ends::panics_on_a_terminal --nocapture", test.display());
     let tmux = Tmux::open(&machine, "", &command);
     let screen = tmux.is_restored(101);
     assert!(screen.iter().any(|line| line.contains("something is wrong")), "{screen:#?}");

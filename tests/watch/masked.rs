@@ -70,8 +70,7 @@ pub fn overview(screen: &[String]) -> String {
 pub fn opened(screen: &[String]) -> String {
     /// Addresses of interfaces; identification, checksum and source port of the datagram; identification and checksum of the
     /// packet inside; checksum and identifier of the echo, and the time that ping puts into it.
-    const DIFFER: [std::ops::Range<usize>; 8] =
-        [0..12, 18..20, 24..26, 34..36, 40..42, 46..48, 52..54, 64..68];
+    const DIFFER: [std::ops::Range<usize>; 8] = [0..12, 18..20, 24..26, 34..36, 40..42, 46..48, 52..54, 64..68];
     const TIME: std::ops::Range<usize> = 70..86;
     let mut grid = Grid::of(screen);
     grid.hide(1, "#", 'N');
