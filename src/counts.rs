@@ -18,7 +18,7 @@ use serde_json::{Map, Value, json};
 
 use crate::error::{Error, Result};
 
-use crate::packet::{Dropped, NoReply};
+use crate::packet::{Dropped, NoArpReply, NoReply};
 
 /// How many packets, and how many bytes they have from the first byte of their IP header.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -78,6 +78,10 @@ pub enum Cause {
     Redirect,
     /// A datagram that the server did not send.
     Stranger,
+    /// The kernel dropped it for us during a flood, since it would have been refused.
+    Flood,
+    /// The socket's queue was full.
+    QueueFull,
     /// It comes from our own address: the kernel believes no packet that comes from outside and claims that.
     OwnSource,
     /// It is one of the tunnel's own datagrams, which a route led into the tunnel.
@@ -86,6 +90,8 @@ pub enum Cause {
     Uncut,
     /// It asks for no answer.
     NoReply(NoReply),
+    /// It gets no ARP reply.
+    NoArpReply(NoArpReply),
     /// It asks our own address, and the kernel answers for that.
     OwnDestination,
     /// A fragment that fits no packet.
@@ -115,10 +121,13 @@ impl fmt::Display for Cause {
             Self::ClientToClient => f.write_str("from client to client"),
             Self::Redirect => f.write_str("ICMP redirect"),
             Self::Stranger => f.write_str("not from the server"),
+            Self::Flood => f.write_str("refused by the kernel during a flood"),
+            Self::QueueFull => f.write_str("the socket's queue was full"),
             Self::OwnSource => f.write_str("from our own address"),
             Self::Loop => f.write_str("tunnel in the tunnel"),
             Self::Uncut => f.write_str("cannot be cut"),
             Self::NoReply(reason) => reason.fmt(f),
+            Self::NoArpReply(reason) => reason.fmt(f),
             Self::OwnDestination => f.write_str("to our own address"),
             Self::Fragment(reason) => reason.fmt(f),
             Self::TooBig => f.write_str("too big for the path"),
@@ -145,10 +154,13 @@ impl Cause {
             Self::ClientToClient => "client-to-client".into(),
             Self::Redirect => "redirect".into(),
             Self::Stranger => "not-from-server".into(),
+            Self::Flood => "flood".into(),
+            Self::QueueFull => "queue-full".into(),
             Self::OwnSource => "own-source".into(),
             Self::Loop => "loop".into(),
             Self::Uncut => "uncut".into(),
             Self::NoReply(_) => "no-reply".into(),
+            Self::NoArpReply(_) => "no-arp-reply".into(),
             Self::OwnDestination => "own-destination".into(),
             Self::Fragment(_) => "fragment".into(),
             Self::TooBig => "too-big".into(),
@@ -162,6 +174,7 @@ impl Cause {
     fn is(&self, other: &Self) -> bool {
         match (self, other) {
             (Self::NoReply(this), Self::NoReply(that)) => discriminant(this) == discriminant(that),
+            (Self::NoArpReply(this), Self::NoArpReply(that)) => discriminant(this) == discriminant(that),
             (Self::Fragment(this), Self::Fragment(that)) => discriminant(this) == discriminant(that),
             _ => self == other,
         }
@@ -205,6 +218,13 @@ impl Drops {
         let dropped = self.of(cause);
         dropped.packets += 1;
         dropped.packets == 1
+    }
+
+    /// Counts packets that others have dropped, without a word.
+    pub fn note_many(&mut self, cause: Cause, packets: u64) {
+        if packets > 0 {
+            self.of(cause).packets += packets;
+        }
     }
 
     /// Counts one dropped packet whose cause may be another sender each time. It is logged as the warning that `say` makes,

@@ -55,10 +55,16 @@ impl Recording {
         Ok(Self(Rc::new(RefCell::new(open))))
     }
 
-    /// Records packets that came out of a TUN device, or went into it.
-    pub fn packets<'p>(&self, tun: &str, direction: Direction, packets: impl Iterator<Item = &'p [u8]>) {
+    /// Records packets, or frames, that came out of a TUN or TAP device, or went into it.
+    pub fn packets<'p>(
+        &self,
+        device: &str,
+        kind: LinkType,
+        direction: Direction,
+        packets: impl Iterator<Item = &'p [u8]>,
+    ) {
         let mut open = self.0.borrow_mut();
-        packets.for_each(|packet| open.write(tun, direction, packet));
+        packets.for_each(|packet| open.write(device, kind, direction, packet));
         open.flush();
     }
 
@@ -70,20 +76,20 @@ impl Recording {
             Direction::In => with_headers(peer, local, payload),
             Direction::Out => with_headers(local, peer, payload),
         };
-        open.write(SOCKET, direction, &packet);
+        open.write(SOCKET, LinkType::Raw, direction, &packet);
         open.flush();
     }
 }
 
 impl Open {
-    fn write(&mut self, interface: &str, direction: Direction, bytes: &[u8]) {
+    fn write(&mut self, interface: &str, kind: LinkType, direction: Direction, bytes: &[u8]) {
         let at = SystemTime::UNIX_EPOCH.elapsed().unwrap_or_default();
         self.attempt(|file, interfaces| {
             let known = interfaces.iter().find(|(name, _)| name == interface);
             let interface = match known {
                 Some((_, number)) => *number,
                 None => {
-                    let number = file.interface(interface, LinkType::Raw)?;
+                    let number = file.interface(interface, kind)?;
                     interfaces.push((interface.into(), number));
                     number
                 }

@@ -8,7 +8,10 @@ use std::time::Duration;
 
 use proptest::collection::vec;
 use proptest::prelude::*;
-use vpnlab::packet::{Reassembler, describe, echo_reply, fragment, hex_dump, reply_from, too_big, validate};
+use vpnlab::packet::{
+    Frame, Mac, Reassembler, arp_reply, describe, describe_frame, echo_reply, echo_reply_in_frame, ethertype, fragment,
+    hex_dump, reply_from, too_big, validate,
+};
 use wire::sound::{check, pseudo_header};
 use wire::{checksum, put};
 
@@ -143,12 +146,88 @@ fn use_everything(bytes: &[u8]) {
     }
 }
 
+const OURS: Mac = Mac([0xaa, 0xbb, 0xcc, 0xdd, 0xee, 0xff]);
+
+prop_compose! {
+    /// A frame with an ARP request of a single host for another one, and any bytes behind it.
+    fn arp_request()(
+        mac: [u8; 6], sender in host_v4(), target in host_v4(), there: [u8; 6], to_all: bool, padding in vec(any::<u8>(), 0..20)
+    ) -> Vec<u8> {
+        let mac = [mac[0] & 0xfe, mac[1], mac[2], mac[3], mac[4], mac[5] | 1];
+        let target = if target == sender { [1, 2, 3, sender[3] ^ 1] } else { target };
+        let destination = if to_all { Mac::BROADCAST } else { OURS };
+        let head = [0, 1, 8, 0, 6, 4, 0, 1];
+        [&destination.0[..], &mac, &[8, 6], &head, &mac, &sender, &there, &target, &padding].concat()
+    }
+}
+
+fn damaged_frame() -> impl Strategy<Value = Vec<u8>> {
+    let changes = vec((0_usize..60, any::<u8>()), 0..4);
+    let framed = (damaged(), any::<[u8; 12]>(), any::<bool>()).prop_map(|(packet, ends, is_v4)| {
+        let kind = if is_v4 { ethertype::IPV4 } else { ethertype::IPV6 };
+        [&ends[..], &kind.to_be_bytes(), &packet].concat()
+    });
+    (prop_oneof![arp_request(), framed], changes, any::<prop::sample::Index>(), any::<bool>()).prop_map(
+        |(mut frame, changes, end, cut)| {
+            for (at, byte) in changes.into_iter().filter(|(at, _)| *at < frame.len()).collect::<Vec<_>>() {
+                frame[at] = byte;
+            }
+            if cut {
+                frame.truncate(end.index(frame.len() + 1));
+            }
+            frame
+        },
+    )
+}
+
+/// Whatever a TAP device may hand over: described in one line, and answered by nothing, or by a whole frame from us.
+fn use_frame(bytes: &[u8]) {
+    let line = describe_frame(bytes);
+    assert!(!line.is_empty() && !line.contains(char::is_control), "{line:?}");
+    let Ok(frame) = Frame::parse(bytes) else { return assert!(bytes.len() < 14) };
+    let mut out = [0; 70_000];
+    if let Ok(reply) = arp_reply(&frame, OURS, |_| true, &mut out) {
+        assert_eq!(reply.len(), 42);
+        assert_eq!(Frame::parse(reply).unwrap().source, OURS);
+        assert_eq!(reply[20..22], [0, 2]);
+    }
+    if let Ok(reply) = echo_reply_in_frame(&frame, &mut out) {
+        let reply = Frame::parse(reply).unwrap();
+        assert_eq!((reply.destination, reply.source), (frame.source, frame.destination));
+        assert_eq!(check(reply.payload).0, 1);
+    }
+    for size in [0, 13, 14, 41] {
+        assert!(arp_reply(&frame, OURS, |_| true, &mut out[..size]).is_err());
+        let _ = echo_reply_in_frame(&frame, &mut out[..size]);
+    }
+}
+
 proptest! {
     #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::default() })]
 
     #[test]
     fn no_bytes_make_anything_panic(bytes in vec(any::<u8>(), 0..200)) {
         use_everything(&bytes);
+    }
+
+    #[test]
+    fn no_frame_makes_anything_panic(bytes in vec(any::<u8>(), 0..100), frame in damaged_frame()) {
+        use_frame(&bytes);
+        use_frame(&frame);
+    }
+
+    #[test]
+    fn every_sound_arp_request_is_answered_with_the_addresses_exchanged(request in arp_request()) {
+        let mut out = [0; 42];
+        let reply = arp_reply(&Frame::parse(&request).unwrap(), OURS, |_| true, &mut out).unwrap();
+        prop_assert_eq!(&reply[..6], &request[22..28]);
+        prop_assert_eq!((&reply[6..12], &reply[12..20], &reply[20..22]), (&OURS.0[..], &request[12..20], &[0, 2][..]));
+        prop_assert_eq!((&reply[22..28], &reply[28..32]), (&OURS.0[..], &request[38..42]));
+        prop_assert_eq!((&reply[32..38], &reply[38..42]), (&request[22..28], &request[28..32]));
+        let again = arp_reply(&Frame::parse(reply).unwrap(), OURS, |_| true, &mut [0; 42]).is_err();
+        prop_assert!(again, "a reply is not answered");
+        let nobody = arp_reply(&Frame::parse(&request).unwrap(), OURS, |_| false, &mut [0; 42]).is_err();
+        prop_assert!(nobody);
     }
 
     #[test]

@@ -1,4 +1,5 @@
-//! Our words against scapy's, for thousands of packets: `describe`, `echo_reply` and `reply_from`.
+//! Our words against scapy's, for thousands of packets and frames: `describe`, `echo_reply`, `reply_from`, `describe_frame` and
+//! `arp_reply`.
 //!
 //! The packets come from `fixtures/scapy_summaries.py`, always the same ones for a seed. `SCAPY_SEED` and `SCAPY_CASES`
 //! give other and more of them: tests/full.
@@ -6,7 +7,7 @@
 use std::process::{Command, Output};
 use std::sync::LazyLock;
 
-use vpnlab::packet::{describe, echo_reply, reply_from};
+use vpnlab::packet::{Frame, arp_reply, describe, describe_frame, echo_reply, reply_from};
 
 const SEED: (&str, &str) = ("SCAPY_SEED", "490");
 const CASES: (&str, &str) = ("SCAPY_CASES", "6000");
@@ -47,6 +48,30 @@ fn a_packet_under_another_source_is_byte_for_byte_what_scapy_builds() {
         assert_eq!(hex(new), expected, "from {packet}");
     }
     assert!(cases.len() > 400, "only {} packets", cases.len());
+}
+
+#[test]
+fn a_description_of_a_frame_is_what_scapy_says() {
+    let cases = cases("frame");
+    for fields in &cases {
+        let [frame, summary] = fields[..] else { panic!("a frame case has two fields: {fields:?}") };
+        assert_eq!(describe_frame(&bytes(frame)), summary, "of {frame}");
+    }
+    assert!(cases.len() > 1400, "only {} frames", cases.len());
+}
+
+#[test]
+fn an_arp_reply_is_byte_for_byte_what_scapy_builds() {
+    let cases = cases("arp");
+    for fields in &cases {
+        let [request, mac, expected] = fields[..] else { panic!("an arp case has three fields: {fields:?}") };
+        let request = bytes(request);
+        let (frame, mac) = (Frame::parse(&request).expect("scapy builds frames"), mac.parse().expect("a MAC address"));
+        let mut out = [0; 64];
+        let reply = arp_reply(&frame, mac, |_| true, &mut out).unwrap_or_else(|why| panic!("{why}: {request:02x?}"));
+        assert_eq!(hex(reply), expected, "to {request:02x?}");
+    }
+    assert!(cases.len() > 300, "only {} ARP requests", cases.len());
 }
 
 /// Runs the script with the first Python that has scapy.

@@ -150,7 +150,7 @@ impl Capture {
     /// # Errors
     /// The kernel finds the program wrong.
     pub fn filter(&self, program: &[libc::sock_filter]) -> Result<()> {
-        sys::attach_filter(self.socket.as_fd(), program).context(|| "cannot filter what is captured".into())
+        sys::filter(self.socket.as_fd(), program).context(|| "cannot filter what is captured".into())
     }
 
     /// How many frames the kernel had no room for since the last call.

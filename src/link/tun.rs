@@ -1,4 +1,4 @@
-//! The link to a TUN device: one read or write per packet, or those of [`crate::fast::tun`].
+//! The link to a TUN or TAP device: one read or write per packet, or those of [`crate::fast::tun`].
 
 use std::net::IpAddr;
 use std::os::fd::{AsFd, BorrowedFd};
@@ -11,9 +11,9 @@ use crate::fast::Parts;
 use crate::fast::tun::Packets;
 use crate::link::{Batch, Link};
 use crate::packet;
-use crate::pcapng::Direction;
+use crate::pcapng::{Direction, LinkType};
 use crate::recording::Recording;
-use crate::tun::Tun;
+use crate::tun::{Kind, Tun};
 
 /// A TUN device as an end of a tunnel.
 #[derive(Debug)]
@@ -82,12 +82,12 @@ impl Link for TunLink {
         match self.read(into) {
             Ok(()) => {
                 if let Some(recording) = &self.recording {
-                    recording.packets(self.tun.name(), Direction::Out, into.iter());
+                    recording.packets(self.tun.name(), link_type(&self.tun), Direction::Out, into.iter());
                 }
                 Ok(())
             }
             Err(Errno::EAGAIN | Errno::EINTR) => Ok(()),
-            Err(Errno::EBADFD) => Err(gone(self.tun.name())),
+            Err(Errno::EBADFD) => Err(gone(&self.tun)),
             Err(error) => Err(Error::failed(format!("cannot read from {}", self.tun.name())).because(error)),
         }
     }
@@ -95,9 +95,9 @@ impl Link for TunLink {
     fn send(&mut self, packets: &Batch) -> Result<()> {
         let Self { tun, own, counts, many, recording } = self;
         if let Some(recording) = recording {
-            recording.packets(tun.name(), Direction::In, packets.iter());
+            recording.packets(tun.name(), link_type(tun), Direction::In, packets.iter());
         }
-        let mut count = |packet: &[u8], written| count(tun.name(), own, counts, packet, written);
+        let mut count = |packet: &[u8], written| count(tun, own, counts, packet, written);
         match many {
             Some(many) => many.send(tun, packets, count),
             None => packets.iter().try_for_each(|packet| count(packet, tun.send(packet))),
@@ -119,7 +119,8 @@ impl AsFd for TunLink {
 /// outside (RFC 1812, section 5.3.7 calls it a martian): the sign that both ends of the tunnel were given one address.
 /// That is the user's mistake, but anybody can send such a packet, and one datagram from a stranger must not end the
 /// tunnel: hence a warning and not an error.
-fn count(name: &str, own: &[IpAddr], counts: &mut Counts, packet: &[u8], written: Result<(), Errno>) -> Result<()> {
+fn count(tun: &Tun, own: &[IpAddr], counts: &mut Counts, packet: &[u8], written: Result<(), Errno>) -> Result<()> {
+    let name = tun.name();
     match written {
         Ok(()) if is_from(packet, own) => counts.drops.count(Cause::OwnSource, || {
             let source = packet::validate(packet).map(|ends| ends.source.to_string()).unwrap_or_default();
@@ -129,8 +130,8 @@ fn count(name: &str, own: &[IpAddr], counts: &mut Counts, packet: &[u8], written
             )
         }),
         Ok(()) => counts.sent.add(packet.len()),
-        Err(Errno::EBADFD) => return Err(gone(name)),
-        Err(error) => counts.drops.count(Cause::System(error), || refused(name, error)),
+        Err(Errno::EBADFD) => return Err(gone(tun)),
+        Err(error) => counts.drops.count(Cause::System(error), || refused(tun, error)),
     }
     Ok(())
 }
@@ -144,14 +145,29 @@ fn is_from(packet: &[u8], own: &[IpAddr]) -> bool {
     })
 }
 
-fn gone(name: &str) -> Error {
-    Error::failed(format!("TUN device {name} is gone: it was deleted while the tunnel ran"))
+/// The form of what goes through it, in a recording.
+fn link_type(tun: &Tun) -> LinkType {
+    match tun.kind() {
+        Kind::Tun => LinkType::Raw,
+        Kind::Tap => LinkType::Ethernet,
+    }
 }
 
-fn refused(name: &str, error: Errno) -> String {
+fn gone(tun: &Tun) -> Error {
+    let while_in_use = match tun.kind() {
+        Kind::Tun => "while the tunnel ran",
+        Kind::Tap => "while it was in use",
+    };
+    Error::failed(format!("{} device {} is gone: it was deleted {while_in_use}", tun.kind(), tun.name()))
+}
+
+fn refused(tun: &Tun, error: Errno) -> String {
+    let name = tun.name();
     match error {
         Errno::EIO => format!("a packet for {name} is lost: the interface is down; ip link set dev {name} up"),
-        Errno::EINVAL => format!("a packet for {name} is lost: the kernel says that it is no IP packet"),
+        Errno::EINVAL if tun.kind() == Kind::Tun => {
+            format!("a packet for {name} is lost: the kernel says that it is no IP packet")
+        }
         _ => format!("a packet for {name} is lost: {}", error.desc()),
     }
 }

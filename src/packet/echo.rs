@@ -5,6 +5,7 @@ use std::fmt;
 use std::net::{IpAddr, Ipv4Addr};
 
 use super::checksum::Sum;
+use super::ethernet::{self, Frame, ethertype};
 use super::header::{Ip, Options, V4, V4_HEADER, V6, V6_HEADER, option, protocol};
 use super::{NotIp, rewrite};
 
@@ -92,6 +93,29 @@ pub fn echo_reply<'b>(request: &[u8], out: &'b mut [u8]) -> Result<&'b [u8], NoR
         Ip::V4(request) => reply_v4(&request, out),
         Ip::V6(request) => reply_v6(&request, out),
     }
+}
+
+/// The same for a frame with an echo request inside: writes a frame into `out` that goes back to its sender, from the
+/// interface that it was sent to. No frame with anything but IPv4 inside is answered.
+///
+/// # Errors
+/// Why there is no reply; see [`NoReply`].
+pub fn echo_reply_in_frame<'b>(request: &Frame<'_>, out: &'b mut [u8]) -> Result<&'b [u8], NoReply> {
+    let is_ipv6 = request.payload.first().is_some_and(|byte| byte >> 4 == 6);
+    if request.ethertype != ethertype::IPV4 || is_ipv6 {
+        return Err(NoReply::NotEchoRequest);
+    }
+    let got = out.len();
+    let mut refused = NoReply::BufferTooSmall { need: ethernet::HEADER, got };
+    let ends = [request.source, request.destination];
+    let written = Frame::write(ends, ethertype::IPV4, out, |payload| match echo_reply(request.payload, payload) {
+        Ok(reply) => Some(reply.len()),
+        Err(why) => {
+            refused = why;
+            None
+        }
+    });
+    written.ok_or(refused)
 }
 
 fn reply_v4<'b>(request: &V4<'_>, out: &'b mut [u8]) -> Result<&'b [u8], NoReply> {
@@ -340,5 +364,23 @@ mod tests {
     fn an_atomic_ipv6_fragment_is_answered_without_its_fragment_header() {
         let request = v6(44, &[&[58, 0, 0, 0, 0, 0, 0, 9][..], &echo(128, b"x")].concat());
         assert_eq!(reply(&request).unwrap()[40..], echo(129, b"x"));
+    }
+
+    #[test]
+    fn a_frame_is_answered_by_whom_it_was_sent_to() {
+        let (hers, ours) = ([2, 0, 0, 0, 0, 1], [0xaa, 0xbb, 0xcc, 0xdd, 0xee, 0xff]);
+        let request = v4(1, &[], &echo(8, b"x"));
+        let framed = |kind: [u8; 2], packet: &[u8]| [&ours[..], &hers, &kind, packet].concat();
+        let answer = |frame: &[u8], room: usize| {
+            let mut out = vec![0; room];
+            echo_reply_in_frame(&Frame::parse(frame).unwrap(), &mut out).map(<[u8]>::to_vec)
+        };
+        let expected = [&hers[..], &ours, &[8, 0], &reply(&request).unwrap()].concat();
+        assert_eq!(answer(&framed([8, 0], &request), 100), Ok(expected));
+        assert_eq!(answer(&framed([0x86, 0xdd], &v6(58, &echo(128, b"x"))), 100), Err(NoReply::NotEchoRequest));
+        assert_eq!(answer(&framed([8, 0], &request[..27]), 100).unwrap_err().to_string().get(..9), Some("truncated"));
+        for room in [0, 13, 14, 42] {
+            assert!(matches!(answer(&framed([8, 0], &request), room), Err(NoReply::BufferTooSmall { .. })), "{room}");
+        }
     }
 }

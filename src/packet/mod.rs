@@ -1,11 +1,14 @@
-//! IP packets as bytes: validate, describe, answer, refuse, rewrite, cut and put together again.
+//! IP packets as bytes: validate, describe, answer, refuse, rewrite, cut and put together again; and the Ethernet frames and ARP
+//! messages of a TAP device.
 //!
 //! The steps call it between one read and one write. It is pure: bytes in, bytes or an error out; no descriptor, no
 //! clock, no log. No input makes it panic, whatever a tunnel's far end sends.
 
+mod arp;
 pub(crate) mod checksum;
 mod describe;
 mod echo;
+mod ethernet;
 mod fragments;
 mod header;
 mod hex;
@@ -19,8 +22,10 @@ use std::error::Error;
 use std::fmt;
 use std::net::IpAddr;
 
-pub use describe::describe;
-pub use echo::{NoReply, echo_reply};
+pub use arp::{Arp, NoArpReply, NotArp, arp_reply};
+pub use describe::{describe, describe_frame};
+pub use echo::{NoReply, echo_reply, echo_reply_in_frame};
+pub use ethernet::{Frame, Mac, NotFrame, ethertype};
 pub use fragments::{CannotFragment, fragment};
 pub use hex::hex_dump;
 pub use reassembly::{Dropped, Reassembled, Reassembler};

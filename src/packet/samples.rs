@@ -51,3 +51,12 @@ pub(super) fn echo(kind: u8, payload: &[u8]) -> Vec<u8> {
 pub(super) fn data(length: usize) -> Vec<u8> {
     (0..length).map(|at| (at % 251) as u8).collect()
 }
+
+/// The frame in which 10.1.3.1 at 02:00:00:00:00:01 asks all for 10.1.3.4.
+pub(super) fn arp_request() -> Vec<u8> {
+    let mut frame = vec![0xff; 6];
+    frame.extend([2, 0, 0, 0, 0, 1, 8, 6]);
+    frame.extend([0, 1, 8, 0, 6, 4, 0, 1, 2, 0, 0, 0, 0, 1, 10, 1, 3, 1]);
+    frame.extend([0, 0, 0, 0, 0, 0, 10, 1, 3, 4]);
+    frame
+}

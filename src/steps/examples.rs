@@ -104,6 +104,22 @@ pub fn vpn() -> String {
     )
 }
 
+/// Of `tap-arp`.
+pub fn tap_arp() -> String {
+    let lab = lab();
+    let spare = spare(lab.client_address);
+    examples(
+        &[
+            ("sudo vpnlab tap-arp", format!("then, in another terminal: ping -c1 {spare}; ip neigh")),
+            ("sudo vpnlab tap-arp --ping", format!("ping {spare} is answered, too")),
+            ("sudo vpnlab tap-arp --mac 02:00:00:00:00:42", "another MAC address in the answers".into()),
+            ("sudo vpnlab tap-arp --any", "then: arping -I tap0 1.2.3.4".into()),
+            ("sudo vpnlab tap-arp --pcap frames.pcapng", "record the frames, for Wireshark".into()),
+        ],
+        &format!("The address is {} by default, the MTU {ETHERNET_MTU}.", lab.client_address),
+    )
+}
+
 /// A network that is in no lab: an example (RFC 5737).
 const SITE: &str = "198.51.100.0/24";
 

@@ -1,5 +1,5 @@
 //! The handout, a file for each of its programs: `tun_read` and `tun_ping` (step 1), `udp_sink` and `client` (step 2),
-//! `server` (step 3), `vpn` (step 4).
+//! `server` (step 3), `vpn` (step 4); and `tap_arp`, which comes after it.
 //!
 //! Each file is read from the top: open what the step needs, then one loop that waits and hands packets on. How a TUN
 //! device is configured, what is printed how often, and what is survived stands in the modules that they use. The steps
@@ -9,6 +9,7 @@ pub mod client;
 pub mod examples;
 pub mod options;
 pub mod server;
+pub mod tap_arp;
 pub mod tun_ping;
 pub mod tun_read;
 pub mod udp_sink;

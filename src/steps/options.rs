@@ -23,6 +23,10 @@ use crate::recording::Recording;
 use crate::topology;
 use crate::tun::Tun;
 
+mod tap;
+
+pub use tap::TapOptions;
+
 /// The MTU of the steps 1 to 3 in bytes: that of Ethernet.
 pub const ETHERNET_MTU: u32 = path::ETHERNET_MTU;
 

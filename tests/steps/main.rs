@@ -1,4 +1,4 @@
-//! The six steps on a real kernel, as a plain user and as root: what each promises, what it survives, and what it says
+//! The six steps, and `tap-arp`, on a real kernel, as a plain user and as root: what each promises, what it survives, and what it says
 //! to each mistake. `interop` has the handout's programs in Python on the other end.
 
 #[path = "../common/mod.rs"]
@@ -14,6 +14,7 @@ mod netns;
 mod one_way;
 mod privileges;
 mod survival;
+mod tap_arp;
 mod tun_ping;
 mod tun_read;
 mod udp_sink;

@@ -10,16 +10,18 @@
 //!   information, and the neighbor discovery options other than link-layer address, prefix, redirected header, MTU and
 //!   DNS server;
 //! - a quoted or tunneled jumbogram ends where its header says, after nothing;
-//! - bytes that are no IP packet are called what they are, where scapy guesses or raises an exception.
+//! - the types of frames are numbers; what frames carry is `Raw`, unless it is IP, ARP for it, or a VLAN's tag;
+//! - bytes that are no IP packet or no ARP are called what they are, where scapy guesses or raises an exception.
 
 mod address;
 mod fields;
+mod frame;
 mod icmpv6;
 mod names;
 mod v4;
 mod v6;
 
-use super::validate;
+use super::{NotFrame, validate};
 use fields::{Cut, Fields};
 
 /// What scapy's `summary()` says about a packet, such as `IP / ICMP 10.1.3.1 > 10.1.3.4 echo-request 0 / Raw`.
@@ -32,10 +34,28 @@ pub fn describe(packet: &[u8]) -> String {
     }
 }
 
+/// What scapy's `summary()` says about an Ethernet frame, such as `Ether / ARP who has 10.1.3.4 says 10.1.3.1`.
+///
+/// ```
+/// use vpnlab::packet;
+/// assert_eq!(packet::describe_frame(b"hello"), "truncated: Ethernet header of 14 bytes, got 5 bytes");
+/// ```
+pub fn describe_frame(frame: &[u8]) -> String {
+    match frame {
+        // No bytes are no layer.
+        [] => NotFrame::Truncated(0).to_string(),
+        _ => summary(Kind::Ethernet, frame),
+    }
+}
+
 /// Which dissector the next bytes go to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Kind {
     Raw,
+    Ethernet,
+    Tag,
+    Arp,
+    NotIp,
     Ip,
     IpError,
     Icmp,
@@ -60,7 +80,7 @@ enum Kind {
     Neighbor,
 }
 
-/// The addresses of the IP header directly below a layer, as the layer's summary shows them.
+/// The addresses of the header directly below a layer, IP's or Ethernet's, as the layer's summary shows them.
 struct Below {
     source: String,
     destination: String,
@@ -77,7 +97,7 @@ struct Layer<'p> {
     next: Kind,
     /// Whether bytes follow the payload: scapy shows them as a last layer, `Padding`.
     padded: bool,
-    /// Set by IP headers.
+    /// Set by Ethernet and IP headers.
     ends: Option<Below>,
 }
 
@@ -129,6 +149,10 @@ fn dissect<'p>(kind: Kind, bytes: &'p [u8], below: Option<&Below>) -> Result<Lay
     let fields = Fields(bytes);
     match kind {
         Kind::Raw => Ok(Layer::new("Raw", &[], Kind::Raw)),
+        Kind::Ethernet => Ok(frame::ethernet(bytes)),
+        Kind::Tag => Ok(frame::tag(bytes, below)),
+        Kind::Arp => Ok(frame::arp(bytes)),
+        Kind::NotIp => Ok(frame::not_ip(bytes)),
         Kind::Ip => v4::ip(fields, false),
         Kind::IpError => v4::ip(fields, true),
         Kind::Icmp => v4::icmp(fields, below),
