@@ -16,7 +16,10 @@ const EXIT_STATUS: [(&str, &str); 4] = [
     ("0", "Done; where something is checked or graded: all of it passed."),
     ("1", "A check failed, or the operation did."),
     ("2", "Used wrongly: a bad option, an unknown host, a file that does not parse."),
-    ("3", "The machine lacks something: rights, a device, a feature of the kernel. The error says what, and the ways out."),
+    (
+        "3",
+        "The machine lacks something: rights, a device, a feature of the kernel. The error says what, and the ways out.",
+    ),
 ];
 
 /// What vpnlab's own page says beside its help.

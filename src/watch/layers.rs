@@ -66,7 +66,8 @@ enum Next {
 /// tunnel's.
 pub fn open(frame: &[u8], kind: LinkType, length: usize, port: u16) -> Vec<Layer> {
     let end = frame.len();
-    let mut opening = Opening { frame, at: 0, end, length: length.max(end), port, part: Part::Packet, layers: Vec::new() };
+    let mut opening =
+        Opening { frame, at: 0, end, length: length.max(end), port, part: Part::Packet, layers: Vec::new() };
     let mut next = match kind {
         LinkType::Ethernet => opening.ethernet().unwrap_or(Next::Data("cut off")),
         LinkType::Raw => Next::Ip(Part::Packet),
@@ -121,7 +122,8 @@ impl<'f> Opening<'f> {
     fn header(&mut self, length: usize, title: impl Into<String>, fields: Fields) -> Option<()> {
         let range = self.at..self.at.checked_add(length).filter(|end| *end <= self.end)?;
         let inside = |field: &Field| field.range.end <= range.len();
-        let place = |field: Field| Field { range: field.range.start + range.start..field.range.end + range.start, ..field };
+        let place =
+            |field: Field| Field { range: field.range.start + range.start..field.range.end + range.start, ..field };
         let fields = fields.0.into_iter().filter(inside).map(place).collect();
         self.at = range.end;
         self.layers.push(Layer { part: self.part, title: title.into(), range, fields });
@@ -300,16 +302,21 @@ impl<'f> Opening<'f> {
     ) -> Option<Next> {
         const LENGTH: usize = 8;
         let bytes = self.rest();
-        let fields = Fields::default()
-            .with("type", 0..1, format!("{kind} {name}"))
-            .with("code", 1..2, code)
-            .with("checksum", 2..4, format!("{:#06x}", number16(bytes, 2)?));
+        let fields = Fields::default().with("type", 0..1, format!("{kind} {name}")).with("code", 1..2, code).with(
+            "checksum",
+            2..4,
+            format!("{:#06x}", number16(bytes, 2)?),
+        );
         let quotes = headers::quotes(protocol, kind);
         let fields = match (is_echo, quotes) {
-            (true, _) => fields
-                .with("identifier", 4..6, format!("{:#06x}", number16(bytes, 4)?))
-                .with("sequence number", 6..8, number16(bytes, 6)?),
-            (false, true) if protocol == ICMP && (kind, code) == (3, 4) => fields.with("next MTU", 6..8, number16(bytes, 6)?),
+            (true, _) => fields.with("identifier", 4..6, format!("{:#06x}", number16(bytes, 4)?)).with(
+                "sequence number",
+                6..8,
+                number16(bytes, 6)?,
+            ),
+            (false, true) if protocol == ICMP && (kind, code) == (3, 4) => {
+                fields.with("next MTU", 6..8, number16(bytes, 6)?)
+            }
             _ => fields.with("rest of header", 4..8, format!("{:#010x}", number32(bytes, 4)?)),
         };
         self.header(LENGTH, format!("{title} {name}"), fields)?;
@@ -437,7 +444,8 @@ mod tests {
             let layers = open(frame, kind, frame.len(), 9090);
             layers.into_iter().map(|layer| layer.title).collect::<Vec<_>>().join("; ")
         };
-        let quoting = v4([10, 1, 2, 3], [10, 1, 2, 2], 1, 1, 64, &[&[3, 3, 0, 0, 0, 0, 0, 0], &datagram(b"hi")[..]].concat());
+        let quoting =
+            v4([10, 1, 2, 3], [10, 1, 2, 2], 1, 1, 64, &[&[3, 3, 0, 0, 0, 0, 0, 0], &datagram(b"hi")[..]].concat());
         let mut six = vec![0x60, 0, 0, 0, 0, 16, 0, 1];
         six.extend([0; 32]);
         six.extend([ICMPV6, 0, 5, 2, 0, 0, 0, 0, 143, 0, 0, 0, 0, 0, 0, 0]);
@@ -450,8 +458,10 @@ mod tests {
             ),
             (opened(&six, LinkType::Raw), "IPv6 :: > ::; IPv6 hop-by-hop header; ICMPv6 multicast report"),
             (opened(b"text", LinkType::Raw), "data, 4 bytes"),
-            (opened(&[&echo(8, 1, 1)[..], &[0; 6]].concat(), LinkType::Raw),
-                "IPv4 10.1.3.1 > 10.1.1.2; ICMP echo request; data, 56 bytes; behind the packet, 6 bytes"),
+            (
+                opened(&[&echo(8, 1, 1)[..], &[0; 6]].concat(), LinkType::Raw),
+                "IPv4 10.1.3.1 > 10.1.1.2; ICMP echo request; data, 56 bytes; behind the packet, 6 bytes",
+            ),
             (opened(b"", LinkType::Ethernet), ""),
         ];
         for (is, expected) in table {

@@ -80,9 +80,7 @@ impl Journey {
                 // In a datagram and not, on one wire: a tunnel that swallows its own datagrams.
                 || other.sight.outer.is_some() != place.sight.outer.is_some()
         };
-        self.places.len() < MOST_PLACES
-            && place.at.abs_diff(first) < TOGETHER
-            && self.places.iter().all(is_new)
+        self.places.len() < MOST_PLACES && place.at.abs_diff(first) < TOGETHER && self.places.iter().all(is_new)
     }
 }
 

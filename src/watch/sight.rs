@@ -99,7 +99,9 @@ impl Eye {
     fn packet(&self, ip: &Ip<'_>) -> Sight {
         let (protocol, says, detail, is_error) = words(ip);
         let ends = match ip.ports() {
-            Some((from, to)) => format!("{} > {}", SocketAddr::new(ip.source, from), SocketAddr::new(ip.destination, to)),
+            Some((from, to)) => {
+                format!("{} > {}", SocketAddr::new(ip.source, from), SocketAddr::new(ip.destination, to))
+            }
             None => format!("{} > {}", ip.source, ip.destination),
         };
         Sight { key: self.key(ip), protocol, outer: None, ttl: Some(ip.ttl), ends, says, detail, is_error }
@@ -186,8 +188,7 @@ fn words(ip: &Ip<'_>) -> (Protocol, String, String, bool) {
             .map(|length| (format!("UDP {} B", usize::from(length).saturating_sub(UDP_HEADER)), String::new(), false)),
         _ => None,
     };
-    let (mut says, detail, is_error) =
-        known.unwrap_or_else(|| (protocol_name(ip.protocol), String::new(), false));
+    let (mut says, detail, is_error) = known.unwrap_or_else(|| (protocol_name(ip.protocol), String::new(), false));
     if ip.more {
         says += ", in fragments";
     }
@@ -207,7 +208,10 @@ mod tests {
     fn a_packet_is_known_again_in_a_datagram_and_after_a_router() {
         let eye = Eye::new(9090);
         let bare = look(&eye, &echo(8, 3, 64));
-        assert_eq!((bare.ends.as_str(), bare.says.as_str(), bare.detail.as_str()), ("10.1.3.1 > 10.1.1.2", "echo request", "seq 3"));
+        assert_eq!(
+            (bare.ends.as_str(), bare.says.as_str(), bare.detail.as_str()),
+            ("10.1.3.1 > 10.1.1.2", "echo request", "seq 3")
+        );
         let inside = look(&eye, &datagram(&echo(8, 3, 64)));
         assert_eq!(inside.key, bare.key);
         let outer = inside.outer.unwrap();
@@ -233,7 +237,8 @@ mod tests {
     #[test]
     fn packets_are_named_in_words() {
         let eye = Eye::new(9090);
-        let quoting = v4([10, 1, 2, 3], [10, 1, 2, 2], 1, 1, 64, &[&[3, 3, 0, 0, 0, 0, 0, 0], &datagram(b"x")[..]].concat());
+        let quoting =
+            v4([10, 1, 2, 3], [10, 1, 2, 2], 1, 1, 64, &[&[3, 3, 0, 0, 0, 0, 0, 0], &datagram(b"x")[..]].concat());
         let table = [
             (look(&eye, &tcp(2, 1, b"")), Protocol::Tcp, "10.1.3.1:40000 > 10.1.1.2:80", "TCP SYN"),
             (look(&eye, &datagram(b"hello")), Protocol::Udp, "10.1.2.2:44321 > 10.1.2.3:9090", "UDP 5 B"),

@@ -235,15 +235,18 @@ impl State {
             let name = shown(&link.name);
             let earlier = before.interfaces.iter().find(|earlier| earlier.name == name);
             let rate = |count: u64, bytes: u64, before: Option<(u64, u64)>| {
-                let (Some((packets, octets)), Some(passed)) = (before, passed.filter(|passed| !passed.is_zero())) else {
+                let (Some((packets, octets)), Some(passed)) = (before, passed.filter(|passed| !passed.is_zero()))
+                else {
                     return Rate::default();
                 };
-                let each = |now: u64, before: u64| (now.saturating_sub(before) as f64 / passed.as_secs_f64()).round() as u64;
+                let each =
+                    |now: u64, before: u64| (now.saturating_sub(before) as f64 / passed.as_secs_f64()).round() as u64;
                 Rate { packets: each(count, packets), bits: each(bytes.saturating_mul(8), octets.saturating_mul(8)) }
             };
-            let network = planned.iter().find(|it| it.name == link.name).and_then(|it| {
-                self.networks.iter().position(|network| network.name == it.network)
-            });
+            let network = planned
+                .iter()
+                .find(|it| it.name == link.name)
+                .and_then(|it| self.networks.iter().position(|network| network.name == it.network));
             let address = addresses.iter().find(|net| net.addr().is_ipv4()).or(addresses.first());
             let counts = link.passed;
             Interface {
@@ -359,13 +362,16 @@ impl State {
 
     /// Opens the packet that is picked, or the newest: in the tunnel, at the packet inside, where it was there.
     fn open(&mut self) {
-        let Some(number) = self.picked.or_else(|| self.shown().next_back().map(|journey| journey.number)) else { return };
+        let Some(number) = self.picked.or_else(|| self.shown().next_back().map(|journey| journey.number)) else {
+            return;
+        };
         let Some(journey) = self.packets.get(number) else { return };
         let place = journey.places.iter().position(|place| place.sight.outer.is_some()).unwrap_or(0);
         self.is_paused = true;
         self.picked = Some(number);
         self.opened = Some(Opened { number, place, layer: 0, field: None });
-        let inner = self.layers().and_then(|(_, _, layers)| layers.iter().position(|it| it.part == layers::Part::Inner));
+        let inner =
+            self.layers().and_then(|(_, _, layers)| layers.iter().position(|it| it.part == layers::Part::Inner));
         if let Some(opened) = &mut self.opened {
             opened.layer = inner.unwrap_or(0);
         }

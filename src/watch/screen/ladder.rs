@@ -169,10 +169,8 @@ pub fn says(place: &Place, room: usize, look: &Look) -> Text {
         let fits = inner.iter().find(|text| text.chars().count() <= room);
         return vec![(cut(fits.unwrap_or(&inner[4]), room, look), style)];
     };
-    let ends = [
-        format!("UDP {} > {}", outer.from, outer.to),
-        format!("UDP {} > {}", outer.from.port(), outer.to.port()),
-    ];
+    let ends =
+        [format!("UDP {} > {}", outer.from, outer.to), format!("UDP {} > {}", outer.from.port(), outer.to.port())];
     let choices = ends.iter().flat_map(|ends| inner.iter().map(move |inner| (ends, inner)));
     let length = |(ends, inner): &(&String, &String)| ends.len() + inner.len() + 3;
     match choices.into_iter().find(|choice| length(choice) <= room) {

@@ -16,7 +16,8 @@ pub struct Look {
 impl Look {
     /// What the locale (locale(7)) says of the terminal: the first of these variables that is set counts.
     pub fn of_locale(variable: impl Fn(&str) -> Option<String>, has_colour: bool) -> Self {
-        let set = ["LC_ALL", "LC_CTYPE", "LANG"].into_iter().find_map(|name| variable(name).filter(|it| !it.is_empty()));
+        let set =
+            ["LC_ALL", "LC_CTYPE", "LANG"].into_iter().find_map(|name| variable(name).filter(|it| !it.is_empty()));
         let set = set.unwrap_or_default().to_lowercase();
         Self { is_unicode: set.contains("utf-8") || set.contains("utf8"), has_colour }
     }

@@ -50,7 +50,7 @@ pub fn height(state: &State) -> u16 {
 }
 
 fn rows(state: &State) -> Vec<Row<'_>> {
-        state.hosts.iter().flat_map(|host| of_host(state, host)).collect()
+    state.hosts.iter().flat_map(|host| of_host(state, host)).collect()
 }
 
 fn of_host<'s>(state: &'s State, host: &'s Host) -> impl Iterator<Item = Row<'s>> {
@@ -194,7 +194,8 @@ mod tests {
 
     #[test]
     fn numbers_are_short() {
-        let table = [(0, "0"), (999, "999"), (1000, "1.0k"), (12_345, "12k"), (9_414_000_000, "9.4G"), (u64::MAX, "18446744T")];
+        let table =
+            [(0, "0"), (999, "999"), (1000, "1.0k"), (12_345, "12k"), (9_414_000_000, "9.4G"), (u64::MAX, "18446744T")];
         for (number, text) in table {
             assert_eq!(short(number), text);
         }

@@ -114,10 +114,11 @@ fn draw_layers(look: &Look, area: Rect, buffer: &mut Buffer, layers: &[Layer], o
 /// The bytes, those of the layer or field in brackets.
 fn draw_bytes(look: &Look, area: Rect, buffer: &mut Buffer, place: &Place, layers: &[Layer], opened: Opened) {
     let bytes = &place.bytes;
-    let chosen = layers.get(opened.layer).map_or(0..0, |layer| match opened.field.and_then(|at| layer.fields.get(at)) {
-        Some(field) => field.range.clone(),
-        None => layer.range.clone(),
-    });
+    let chosen =
+        layers.get(opened.layer).map_or(0..0, |layer| match opened.field.and_then(|at| layer.fields.get(at)) {
+            Some(field) => field.range.clone(),
+            None => layer.range.clone(),
+        });
     let room = usize::from(area.height);
     let lines = bytes.len().div_ceil(PER_LINE);
     // All of what is chosen, or its beginning.
