@@ -1,25 +1,32 @@
 //! The command line: one variant and one `Args` per subcommand.
 
+use std::ffi::OsString;
+use std::num::{IntErrorKind, ParseIntError};
 use std::process::ExitCode;
 
-use clap::error::ErrorKind;
-use clap::{CommandFactory, FromArgMatches, Parser, Subcommand};
+use clap::error::{ContextKind, ErrorKind};
+use clap::{ColorChoice, CommandFactory, FromArgMatches, Parser, Subcommand};
 
 use crate::error::{Error, Exit, Result};
 use crate::logging::{self, LogArgs};
+use crate::output::{self, ColourArgs};
 use crate::steps::{client, examples, server, tap_arp, tun_ping, tun_read, udp_sink, vpn};
+use crate::version::VERSION;
 use crate::{completions, demo, doctor, grade, lab, manual, memory, report, trace, watch};
 
 /// Build an IP tunnel step by step, in a lab of its own.
 #[derive(Debug, Parser)]
-#[command(name = "vpnlab", version, max_term_width = 100, after_help = EXAMPLES)]
+#[command(name = "vpnlab", version = VERSION, max_term_width = 100, after_help = EXAMPLES)]
 pub struct Cli {
     /// What to do.
     #[command(subcommand)]
     pub command: Command,
     /// How much is logged, and where to.
-    #[command(flatten, next_help_heading = "Log")]
+    #[command(flatten, next_help_heading = "Log and colours")]
     pub log: LogArgs,
+    /// Whether there are colours.
+    #[command(flatten, next_help_heading = "Log and colours")]
+    pub colours: ColourArgs,
 }
 
 const EXAMPLES: &str = "EXAMPLES:
@@ -90,7 +97,10 @@ impl Cli {
     /// # Errors
     /// The exit code of a program that has nothing more to do.
     pub fn from_arguments() -> Result<Self, ExitCode> {
-        let command = Self::command();
+        let words: Vec<OsString> = std::env::args_os().skip(1).collect();
+        output::choose_early(words.iter().map(OsString::as_os_str));
+        let colours = if output::has_colour() { ColorChoice::Always } else { ColorChoice::Never };
+        let command = Self::command().color(colours);
         memory::release();
         let parsed = command.try_get_matches().and_then(|mut matches| Self::from_arg_matches_mut(&mut matches));
         parsed.map_err(|error| match error.kind() {
@@ -103,7 +113,7 @@ impl Cli {
                 ExitCode::from(Exit::Usage as u8)
             }
             _ => {
-                logging::fatal(&Error::usage(one_line(&error.to_string())).hint("see --help"));
+                logging::fatal(&Error::usage(mistake(&error)).hint("see --help"));
                 ExitCode::from(Exit::Usage as u8)
             }
         })
@@ -134,6 +144,24 @@ impl Cli {
     }
 }
 
+/// What is wrong with the command line, in one line.
+fn mistake(error: &clap::Error) -> String {
+    match (number_mistake(error), error.get(ContextKind::InvalidArg), error.get(ContextKind::InvalidValue)) {
+        (Some(why), Some(option), Some(value)) => format!("invalid value '{value}' for '{option}': {why}"),
+        _ => one_line(&error.to_string()),
+    }
+}
+
+/// Why something is no number, where that is the mistake: the language's own words for it are no student's.
+fn number_mistake(error: &clap::Error) -> Option<&'static str> {
+    use std::error::Error as _;
+    let cause = error.source()?.downcast_ref::<ParseIntError>()?;
+    Some(match cause.kind() {
+        IntErrorKind::PosOverflow | IntErrorKind::NegOverflow => "the number is out of range",
+        _ => "a whole number is wanted",
+    })
+}
+
 /// The message of clap's report without the usage and the tips below it.
 fn one_line(report: &str) -> String {
     let message = report.strip_prefix("error: ").unwrap_or(report);
@@ -156,6 +184,18 @@ mod tests {
         let error = Cli::try_parse_from(["vpnlab", "vpn"]).unwrap_err();
         let line = one_line(&error.to_string());
         assert_eq!(line, "the following required arguments were not provided: --role <ROLE>");
+    }
+
+    #[test]
+    fn what_is_no_number_is_told_in_plain_words() {
+        let said = |value: &str| {
+            let line = ["vpnlab", "tun-read", "--mtu", value];
+            mistake(&Cli::try_parse_from(line).unwrap_err())
+        };
+        assert_eq!(said("abc"), "invalid value 'abc' for '--mtu <BYTES>': a whole number is wanted");
+        assert_eq!(said("1.5"), "invalid value '1.5' for '--mtu <BYTES>': a whole number is wanted");
+        assert!(said("99999999999999999999").ends_with("': the number is out of range"));
+        assert!(said("67").ends_with("67 is not in 68..=65535"), "{}", said("67"));
     }
 
     #[test]

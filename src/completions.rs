@@ -4,9 +4,10 @@
 
 use clap::{Args, Command, ValueEnum};
 use clap_complete::Shell as Generator;
+use nix::sys::signal::Signal;
 
-use crate::error::Result;
-use crate::output;
+use crate::error::{Context, Result};
+use crate::{output, sys};
 
 /// `vpnlab completions`
 #[derive(Debug, Args)]
@@ -41,6 +42,8 @@ pub fn run(args: &CompletionsArgs, mut vpnlab: Command) -> Result<u8> {
         Shell::Zsh => Generator::Zsh,
         Shell::Fish => Generator::Fish,
     };
+    // `... | head` ends quietly, as other programs do.
+    sys::restore(Signal::SIGPIPE).context(|| "cannot restore SIGPIPE".into())?;
     // Into memory first: the generator panics where it cannot write.
     let mut script = Vec::new();
     clap_complete::generate(generator, &mut vpnlab, "vpnlab", &mut script);

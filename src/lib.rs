@@ -14,7 +14,7 @@
 //! | the network | [`tun`], [`interface`], [`link`], [`path`], [`mtu`], [`addresses`], [`select`], [`net`], [`forwarding`] | the TUN device, batches of packets, the MTU, waiting, addresses and routes |
 //! | the fast path | [`fast`] | behind [`link`]: many packets at a time |
 //! | packets | [`packet`] | pure: validate, describe, answer, refuse, rewrite, cut, reassemble |
-//! | data | [`topology`], [`error`], [`output`], [`pcapng`], [`page`], [`programs`], [`apart`] | the lab's network; the one error type; printing; files for Wireshark; pages for a browser; where programs are; work in a child process |
+//! | data | [`topology`], [`error`], [`output`], [`pcapng`], [`page`], [`version`], [`programs`], [`apart`], [`bpf`] | the lab's network; the one error type; printing, and colours; files for Wireshark; pages for a browser; what this program is; where programs are; work in a child process; packet filters |
 //! | the kernel | [`sys`] | the only unsafe code |
 //!
 //! A layer imports from those below it only (`fast` also the `Batch` of `link`, which is its front). `packet` is pure: no descriptor, no clock, no log; so is the arithmetic of
@@ -28,6 +28,7 @@
 
 pub mod addresses;
 pub mod apart;
+pub mod bpf;
 pub mod cli;
 pub mod clock;
 pub mod completions;
@@ -65,4 +66,5 @@ pub mod topology;
 pub mod trace;
 pub mod tun;
 pub mod upkeep;
+pub mod version;
 pub mod watch;

@@ -4,7 +4,7 @@
 //! log that cannot be written (a full disk, a closed terminal) is lost, which is said once; it never ends the program.
 
 use std::fs::{File, OpenOptions};
-use std::io::{self, IsTerminal, LineWriter, Write};
+use std::io::{self, LineWriter, Write};
 use std::path::PathBuf;
 use std::sync::OnceLock;
 
@@ -15,6 +15,7 @@ use simplelog::{
 };
 
 use crate::error::{Context, Error, Exit, Result};
+use crate::output;
 
 /// The log target of what stdout or stderr shows already: only the file gets it.
 pub const RESULTS: &str = "results";
@@ -39,8 +40,7 @@ pub struct LogArgs {
 /// The log file cannot be opened.
 pub fn start(args: &LogArgs) -> Result<()> {
     let level = level(args);
-    // termcolor minds NO_COLOR and TERM=dumb by itself, but not whether there is a terminal.
-    let colors = if io::stderr().is_terminal() { ColorChoice::Auto } else { ColorChoice::Never };
+    let colors = if output::error_has_colour() { ColorChoice::Always } else { ColorChoice::Never };
     let mut loggers: Vec<Box<dyn SharedLogger>> =
         vec![TermLogger::new(level, terminal_format(), TerminalMode::Stderr, colors)];
     if let Some(path) = &args.log_file {

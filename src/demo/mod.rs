@@ -14,7 +14,7 @@ use serde::Serialize;
 
 use crate::error::{Context, Error, Result};
 use crate::signals::Signals;
-use crate::{logging, output, topology};
+use crate::{logging, output, topology, tun};
 
 mod program;
 mod stage;
@@ -59,7 +59,7 @@ pub struct Told {
 /// Runs the demo; returns the exit code.
 pub fn run(args: &DemoArgs) -> Result<u8> {
     let wanted = |step: &u8| args.step.is_empty() || args.step.contains(step);
-    check_tun()?;
+    tun::check_device()?;
     let stop = Signals::block()?;
     let started = Instant::now();
     let first = if args.step.is_empty() { 0 } else { args.step.iter().copied().min().unwrap_or(0) };
@@ -115,21 +115,6 @@ fn table(told: &[Told], seconds: f64) -> String {
     }
     text.push_str(&format!("\n{seconds:.1} seconds; the lab is gone again, nothing is left\n"));
     text
-}
-
-/// Says at once what would otherwise fail in the middle of the story.
-fn check_tun() -> Result<()> {
-    const DEVICE: &str = "/dev/net/tun";
-    match std::fs::File::options().read(true).write(true).open(DEVICE) {
-        Ok(_) => Ok(()),
-        Err(error) => {
-            let hint = match error.kind() {
-                std::io::ErrorKind::NotFound => "load the kernel's driver: sudo modprobe tun",
-                _ => "let every user open it, as udev does: sudo chmod 0666 /dev/net/tun",
-            };
-            Err(Error::environment(format!("cannot open {DEVICE}")).because(error).hint(hint))
-        }
-    }
 }
 
 /// The exit code of a program that Ctrl-C ended, as shells have it: 128 + SIGINT.

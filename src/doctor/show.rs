@@ -5,6 +5,7 @@ use std::fmt::Write;
 use serde_json::json;
 
 use crate::doctor::model::{Answer, Finding, State, Summary};
+use crate::version::VERSION as VERSION_OF_VPNLAB;
 
 /// The version of the JSON: it rises when a field goes or changes its meaning; fields may be added.
 const VERSION: u32 = 1;
@@ -17,7 +18,7 @@ const RED: &str = "31";
 pub fn json(findings: &[Finding], summaries: &[Summary], passed: bool) -> String {
     let document = json!({
         "version": VERSION,
-        "vpnlab": env!("CARGO_PKG_VERSION"),
+        "vpnlab": VERSION_OF_VPNLAB,
         "uid": nix::unistd::getuid().as_raw(),
         "passed": passed,
         "findings": findings,

@@ -17,6 +17,7 @@ use indicatif::{ProgressBar, ProgressStyle};
 use crate::error::{Context, Error, Result};
 use crate::output;
 
+mod apparmor;
 pub mod checks;
 pub mod evidence;
 pub mod init;

@@ -27,6 +27,7 @@ use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
 use nix::unistd::Pid;
 
 use crate::error::{Context, Error, Result};
+use crate::grade::apparmor;
 use crate::grade::model::Transcript;
 use crate::lab::{Lab, names, namespace};
 use crate::programs;
@@ -187,7 +188,7 @@ impl Sandbox {
             "--core=0",
         ]);
         match self.is_open {
-            false => command.arg("bwrap").args(self.arguments(host)).arg("--"),
+            false => command.args(apparmor::keeping_the_profile()).arg("bwrap").args(self.arguments(host)).arg("--"),
             true => self.furnish(&mut command, host),
         };
         command.args(words);

@@ -130,7 +130,7 @@ impl Lab {
     /// There is none; the message says how to bring it up.
     pub fn open(name: &str) -> Result<Self> {
         Self::find(name)?.ok_or_else(|| {
-            let error = Error::failed(format!("lab {name} is not up"));
+            let error = Error::usage(format!("lab {name} is not up"));
             match !getuid().is_root() && root::names().iter().any(|other| other == name) {
                 true => error.hint("but root has one of that name: use sudo"),
                 false => error.hint(format!("bring it up: vpnlab lab up{}", option(name))),

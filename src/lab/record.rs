@@ -98,7 +98,7 @@ pub fn run(lab: &Lab, path: &Path, limit: Option<u64>) -> Result<()> {
         turn.sort_by_key(|(_, frame)| frame.at);
         for (host, frame) in turn {
             let needed = frame.bytes.len() as u64 + AROUND_A_FRAME;
-            room = if room < needed { 0 } else { room - needed };
+            room = room.saturating_sub(needed);
             if room == 0 {
                 left_out += 1;
                 continue;

@@ -13,6 +13,8 @@ use std::time::Duration;
 use ipnet::IpNet;
 use nix::libc::{self, sock_filter};
 
+use crate::bpf::{self, Program};
+
 /// How often there is a look.
 const LOOKS: Duration = Duration::from_millis(100);
 /// So many refused datagrams between two looks are a flood, and so few are none any more.
@@ -93,12 +95,12 @@ impl Sieve {
 
     /// The same, with this sample.
     fn assemble(&self, sample: u32) -> Vec<sock_filter> {
-        let mut program = Program::default();
+        let mut filter = Filter::default();
         if (1..=MOST_NETWORKS).contains(&self.outer.len()) {
-            program.outer_source(&self.outer);
+            filter.outer_source(&self.outer);
         }
-        program.inner_packet(&self.inner);
-        program.finish(sample)
+        filter.inner_packet(&self.inner);
+        filter.finish(sample)
     }
 }
 
@@ -106,65 +108,31 @@ impl Sieve {
 const PAYLOAD: u32 = 8;
 /// Where the outer IP header begins.
 const OUTER: u32 = libc::SKF_NET_OFF as u32;
-const ALL_BYTES: u32 = u32::MAX;
 
 /// Where a jump leads that is not to the next instruction.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum To {
-    Accept,
+    OuterV6,
+    Inner,
+    InnerV6,
+    /// Behind the look for the network of this number.
+    Next(usize),
     Refuse,
-    /// The end of what is being written now.
-    Mark(usize),
+    Accept,
 }
 
-/// Instructions, and jumps whose distance is not known yet.
+/// The program, and for how many networks it looks already.
 #[derive(Debug, Default)]
-struct Program {
-    code: Vec<sock_filter>,
-    jumps: Vec<(usize, To)>,
-    marks: Vec<usize>,
+struct Filter {
+    code: Program<To>,
+    networks: usize,
 }
 
-impl Program {
-    fn push(&mut self, code: u32, k: u32) {
-        self.code.push(sock_filter { code: code as u16, jt: 0, jf: 0, k });
-    }
-
-    /// A place that is set later, by [`Program::set`].
-    fn mark(&mut self) -> usize {
-        self.marks.push(usize::MAX);
-        self.marks.len() - 1
-    }
-
-    fn set(&mut self, mark: usize) {
-        self.marks[mark] = self.code.len();
-    }
-
-    fn jump(&mut self, to: To) {
-        self.jumps.push((self.code.len(), to));
-        self.push(libc::BPF_JMP | libc::BPF_JA, 0);
-    }
-
-    /// Goes on here if the comparison holds, and there if not. Only `BPF_JA` reaches far.
-    fn unless(&mut self, comparison: u32, k: u32, to: To) {
-        self.code.push(sock_filter { code: (libc::BPF_JMP | comparison) as u16, jt: 1, jf: 0, k });
-        self.jump(to);
-    }
-
-    /// Goes there if the comparison holds, and on here if not.
-    fn when(&mut self, comparison: u32, k: u32, to: To) {
-        self.code.push(sock_filter { code: (libc::BPF_JMP | comparison) as u16, jt: 0, jf: 1, k });
-        self.jump(to);
-    }
-
-    fn load(&mut self, size: u32, at: u32) {
-        self.push(libc::BPF_LD | size | libc::BPF_ABS, at);
-    }
-
+impl Filter {
     /// Loads the version of the IP header there (RFC 791, RFC 8200).
     fn load_version(&mut self, at: u32) {
-        self.load(libc::BPF_B, at);
-        self.push(libc::BPF_ALU | libc::BPF_RSH | libc::BPF_K, 4);
+        self.code.load(libc::BPF_B, at);
+        self.code.compute(libc::BPF_RSH, 4);
     }
 
     /// Goes there if the source of the IP header there is in one of these networks of one family, and on here if not.
@@ -176,83 +144,72 @@ impl Program {
                 _ => continue,
             };
             let begin = header.wrapping_add(if address.len() == 4 { 12 } else { 8 });
-            let next = self.mark();
+            let next = To::Next(self.networks);
+            self.networks += 1;
             for (at, (address, mask)) in address.chunks(4).zip(mask.chunks(4)).enumerate() {
                 let word = |bytes: &[u8]| bytes.iter().fold(0, |word, byte| word << 8 | u32::from(*byte));
                 let (address, mask) = (word(address), word(mask));
                 if mask != 0 {
-                    self.load(libc::BPF_W, begin.wrapping_add(4 * at as u32));
-                    self.push(libc::BPF_ALU | libc::BPF_AND | libc::BPF_K, mask);
-                    self.unless(libc::BPF_JEQ | libc::BPF_K, address, To::Mark(next));
+                    self.code.load(libc::BPF_W, begin.wrapping_add(4 * at as u32));
+                    self.code.compute(libc::BPF_AND, mask);
+                    self.code.unless(libc::BPF_JEQ, address, next);
                 }
             }
-            self.jump(to);
-            self.set(next);
+            self.code.go(to);
+            self.code.label(next);
         }
     }
 
     /// Goes on if the outer source is in one of these networks.
     fn outer_source(&mut self, networks: &[IpNet]) {
-        let (inner, v6) = (self.mark(), self.mark());
         let (of_v4, of_v6) = by_family(networks);
         self.load_version(OUTER);
-        self.unless(libc::BPF_JEQ | libc::BPF_K, 4, To::Mark(v6));
-        self.source_in(&of_v4, OUTER, To::Mark(inner));
-        self.jump(To::Refuse);
-        self.set(v6);
-        self.source_in(&of_v6, OUTER, To::Mark(inner));
-        self.jump(To::Refuse);
-        self.set(inner);
+        self.code.unless(libc::BPF_JEQ, 4, To::OuterV6);
+        self.source_in(&of_v4, OUTER, To::Inner);
+        self.code.go(To::Refuse);
+        self.code.label(To::OuterV6);
+        self.source_in(&of_v6, OUTER, To::Inner);
+        self.code.go(To::Refuse);
     }
 
     /// Accepts an IP packet that is as long as it says and comes from one of these networks.
     fn inner_packet(&mut self, networks: &[IpNet]) {
-        let v6 = self.mark();
         let any = networks.is_empty() || networks.len() > MOST_NETWORKS;
         let (of_v4, of_v6) = by_family(if any { &[] } else { networks });
-        let source = |program: &mut Self, networks: &[IpNet]| {
-            program.source_in(networks, PAYLOAD, To::Accept);
-            program.jump(if any { To::Accept } else { To::Refuse });
-        };
+        let otherwise = if any { To::Accept } else { To::Refuse };
+        self.code.label(To::Inner);
         self.load_version(PAYLOAD);
-        self.unless(libc::BPF_JEQ | libc::BPF_K, 4, To::Mark(v6));
-        self.load(libc::BPF_H, PAYLOAD + 2);
+        self.code.unless(libc::BPF_JEQ, 4, To::InnerV6);
+        self.code.load(libc::BPF_H, PAYLOAD + 2);
         self.is_all_there(PAYLOAD);
-        source(self, &of_v4);
-        self.set(v6);
-        self.unless(libc::BPF_JEQ | libc::BPF_K, 6, To::Refuse);
-        self.load(libc::BPF_H, PAYLOAD + 4);
+        self.source_in(&of_v4, PAYLOAD, To::Accept);
+        self.code.go(otherwise);
+        self.code.label(To::InnerV6);
+        self.code.unless(libc::BPF_JEQ, 6, To::Refuse);
+        self.code.load(libc::BPF_H, PAYLOAD + 4);
         self.is_all_there(PAYLOAD + 40);
-        source(self, &of_v6);
+        self.source_in(&of_v6, PAYLOAD, To::Accept);
+        self.code.go(otherwise);
     }
 
     /// Goes on if the datagram has the length that was loaded, behind so many bytes.
     fn is_all_there(&mut self, before: u32) {
-        self.push(libc::BPF_ALU | libc::BPF_ADD | libc::BPF_K, before);
-        self.push(libc::BPF_MISC | libc::BPF_TAX, 0);
-        self.push(libc::BPF_LD | libc::BPF_W | libc::BPF_LEN, 0);
-        self.unless(libc::BPF_JGE | libc::BPF_X, 0, To::Refuse);
+        self.code.compute(libc::BPF_ADD, before);
+        self.code.add(libc::BPF_MISC | libc::BPF_TAX, 0);
+        self.code.add(libc::BPF_LD | libc::BPF_W | libc::BPF_LEN, 0);
+        self.code.unless(libc::BPF_JGE | libc::BPF_X, 0, To::Refuse);
     }
 
     /// Ends with the two ways out.
     fn finish(mut self, sample: u32) -> Vec<sock_filter> {
-        let refuse = self.code.len();
-        let accept = self.mark();
-        self.load(libc::BPF_W, (libc::SKF_AD_OFF + libc::SKF_AD_RANDOM) as u32);
-        self.push(libc::BPF_ALU | libc::BPF_AND | libc::BPF_K, sample.wrapping_sub(1));
-        self.when(libc::BPF_JEQ | libc::BPF_K, 0, To::Mark(accept));
-        self.push(libc::BPF_RET | libc::BPF_K, 0);
-        self.set(accept);
-        self.push(libc::BPF_RET | libc::BPF_K, ALL_BYTES);
-        for (at, to) in self.jumps {
-            let target = match to {
-                To::Accept => self.marks[accept],
-                To::Refuse => refuse,
-                To::Mark(mark) => self.marks[mark],
-            };
-            self.code[at].k = (target - at - 1) as u32;
-        }
-        self.code
+        self.code.label(To::Refuse);
+        self.code.load(libc::BPF_W, bpf::RANDOM);
+        self.code.compute(libc::BPF_AND, sample.wrapping_sub(1));
+        self.code.jump(libc::BPF_JEQ, 0, Some(To::Accept), None);
+        self.code.take(0);
+        self.code.label(To::Accept);
+        self.code.take(bpf::EVERYTHING);
+        self.code.resolved()
     }
 }
 

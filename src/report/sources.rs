@@ -163,7 +163,7 @@ mod tests {
         let files = of_command("sudo python3 -B 'a b.py' server /etc/missing /bin/sh", &directory);
         let names: Vec<_> = files.iter().filter_map(|path| path.file_name()?.to_str()).collect();
         assert_eq!(names, ["a b.py", "tun.py"]);
-        assert_eq!(of_command("python3 'unbalanced", &directory), [PathBuf::new(); 0]);
+        assert!(of_command("python3 'unbalanced", &directory).is_empty());
         fs::remove_dir_all(&directory).unwrap();
     }
 }

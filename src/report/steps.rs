@@ -274,7 +274,8 @@ mod tests {
     #[test]
     fn every_step_promises_something() {
         for step in 0..=LAST {
-            let promises = plan(step, handout()).acts.iter().filter(|act| match act {
+            let plan = plan(step, handout());
+            let promises = plan.acts.iter().filter(|act| match act {
                 Act::Type { promise, .. } => promise.is_some(),
                 Act::Watch { .. } => false,
                 _ => true,

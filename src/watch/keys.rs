@@ -16,7 +16,7 @@ pub const KEYS: [(&str, &str); 13] = [
     ("h", "only packets that were at one host: each in turn, then all"),
     ("p", "only packets of one protocol: each in turn, then all"),
     ("t", "only packets that were in the tunnel, or all"),
-    ("l", "one line for each packet (= in the tunnel), or for each place"),
+    ("l", "a line for each packet (= in the tunnel), or for each place"),
     ("a", "all interfaces, or those of the lab's own networks"),
     ("c", "forget the packets so far"),
 ];

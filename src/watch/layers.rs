@@ -194,8 +194,8 @@ impl<'f> Opening<'f> {
         let place = number16(bytes, 6)?;
         let flags = match (place & 0x4000 != 0, place & 0x2000 != 0) {
             (true, true) => "DF MF",
-            (true, false) => "DF, do not fragment",
-            (false, true) => "MF, more fragments",
+            (true, false) => "do not fragment",
+            (false, true) => "more fragments",
             (false, false) => "none",
         };
         let checksum = number16(bytes, 10)?;
@@ -407,6 +407,8 @@ pub fn packet_of(frame: &[u8], kind: LinkType) -> Option<&[u8]> {
 mod tests {
     use super::super::headers::samples::{arp, datagram, echo, ethernet, tcp, v4};
     use super::*;
+    use proptest::collection::vec;
+    use proptest::prelude::*;
 
     fn titles(layers: &[Layer]) -> Vec<(Part, &str)> {
         layers.iter().map(|layer| (layer.part, layer.title.as_str())).collect()
@@ -476,5 +478,40 @@ mod tests {
             packet = v4([1; 4], [2; 4], IPV4, 1, 64, &packet);
         }
         assert!(open(&packet, LinkType::Raw, packet.len(), 9090).len() <= MOST + 1);
+    }
+
+    proptest! {
+        #[test]
+        fn whatever_the_bytes_every_range_is_inside_and_every_text_can_be_shown(
+            start in prop::sample::select(vec![
+                Vec::new(), arp(), tcp(0x12, 7, b"data"), ethernet(0x0800, &datagram(&echo(8, 3, 64))),
+                ethernet(0x0800, &v4([1; 4], [2; 4], ICMP, 1, 64, &[&[3, 3, 0, 0, 0, 0, 0, 0], &datagram(&echo(8, 1, 1))[..]].concat())),
+            ]),
+            changes in vec((any::<prop::sample::Index>(), any::<u8>()), 0..12),
+            tail in vec(any::<u8>(), 0..80),
+            cut in any::<prop::sample::Index>(),
+            is_raw: bool,
+        ) {
+            let mut frame = [start, tail].concat();
+            for (place, byte) in changes {
+                if !frame.is_empty() {
+                    let place = place.index(frame.len());
+                    frame[place] = byte;
+                }
+            }
+            frame.truncate(cut.index(frame.len() + 1));
+            let kind = if is_raw { LinkType::Raw } else { LinkType::Ethernet };
+            let mut end = 0;
+            for layer in open(&frame, kind, frame.len() + 7, 9090) {
+                prop_assert_eq!(layer.range.start, end);
+                prop_assert!(layer.range.end <= frame.len() && !layer.range.is_empty());
+                end = layer.range.end;
+                let texts = layer.fields.iter().map(|field| field.value.as_str()).chain([layer.title.as_str()]);
+                prop_assert!(texts.into_iter().all(|text| !text.contains(char::is_control)));
+                for field in &layer.fields {
+                    prop_assert!(layer.range.start <= field.range.start && field.range.end <= layer.range.end);
+                }
+            }
+        }
     }
 }

@@ -28,6 +28,8 @@ pub mod keys;
 pub mod layers;
 pub mod once;
 pub mod packets;
+#[cfg(test)]
+mod samples;
 pub mod sampling;
 pub mod screen;
 pub mod sight;

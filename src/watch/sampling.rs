@@ -6,6 +6,8 @@
 
 use nix::libc::{self, sock_filter};
 
+use crate::bpf::{EVERYTHING, Program, RANDOM, instruction};
+
 /// How many frames are wanted in one turn of reading, from all hosts together.
 pub const WANTED: u64 = 100;
 
@@ -65,13 +67,9 @@ pub fn some(one_of: u32, port: u16) -> Vec<sock_filter> {
     program.resolved()
 }
 
-/// More than any frame has bytes.
-const EVERYTHING: u32 = 1 << 18;
-
 /// linux/filter.h: where the kernel tells about a frame, instead of from it.
 const TYPE_OF_DEVICE: u32 = (libc::SKF_AD_OFF + libc::SKF_AD_HATYPE) as u32;
 const PROTOCOL: u32 = (libc::SKF_AD_OFF + libc::SKF_AD_PROTOCOL) as u32;
-const RANDOM: u32 = (libc::SKF_AD_OFF + libc::SKF_AD_RANDOM) as u32;
 
 /// Memory of the program.
 const TRANSPORT: u32 = 0;
@@ -86,48 +84,13 @@ const INNER: Label = "inner";
 const BY_LOT: Label = "by lot";
 const HASH: Label = "hash";
 
-fn instruction(code: u32, k: u32) -> sock_filter {
-    sock_filter { code: code as u16, jt: 0, jf: 0, k }
-}
-
 /// Which IP header is looked at: that of the frame, or that of the packet in the datagram.
 enum Level {
     First { port: u16 },
     Inner,
 }
 
-/// Instructions whose jumps go to labels further down.
-#[derive(Default)]
-struct Program {
-    instructions: Vec<(sock_filter, Option<(Label, Label)>)>,
-    labels: Vec<(Label, usize)>,
-}
-
-/// The label of the next instruction.
-const NEXT: Label = "";
-
-impl Program {
-    fn label(&mut self, label: Label) {
-        self.labels.push((label, self.instructions.len()));
-    }
-
-    fn add(&mut self, code: u32, k: u32) {
-        self.instructions.push((instruction(code, k), None));
-    }
-
-    /// Jumps to `yes` or `no` as A is equal to `k` or not (or greater or equal, or has the bits).
-    fn jump(&mut self, how: u32, k: u32, yes: Label, no: Label) {
-        self.instructions.push((instruction(libc::BPF_JMP | how, k), Some((yes, no))));
-    }
-
-    fn load(&mut self, size: u32, from: u32) {
-        self.add(libc::BPF_LD | size | libc::BPF_IND, from);
-    }
-
-    fn compute(&mut self, what: u32, k: u32) {
-        self.add(libc::BPF_ALU | what | libc::BPF_K, k);
-    }
-
+impl Program<Label> {
     /// X becomes X + A.
     fn step_on(&mut self) {
         self.add(libc::BPF_ALU | libc::BPF_ADD | libc::BPF_X, 0);
@@ -136,13 +99,13 @@ impl Program {
 
     /// X becomes the place of the IP header: behind that of Ethernet, or, from a TUN device, the first byte.
     fn find_ip(&mut self) {
-        self.add(libc::BPF_LD | libc::BPF_W | libc::BPF_ABS, PROTOCOL);
-        self.jump(libc::BPF_JEQ, libc::ETH_P_IP as u32, "ip", NEXT);
-        self.jump(libc::BPF_JEQ, libc::ETH_P_IPV6 as u32, "ip", BY_LOT);
+        self.load(libc::BPF_W, PROTOCOL);
+        self.jump(libc::BPF_JEQ, libc::ETH_P_IP as u32, Some("ip"), None);
+        self.jump(libc::BPF_JEQ, libc::ETH_P_IPV6 as u32, Some("ip"), Some(BY_LOT));
         self.label("ip");
-        self.add(libc::BPF_LD | libc::BPF_W | libc::BPF_ABS, TYPE_OF_DEVICE);
+        self.load(libc::BPF_W, TYPE_OF_DEVICE);
         self.add(libc::BPF_LDX | libc::BPF_IMM, 0);
-        self.jump(libc::BPF_JEQ, libc::ARPHRD_NONE.into(), "version", NEXT);
+        self.jump(libc::BPF_JEQ, libc::ARPHRD_NONE.into(), Some("version"), None);
         self.add(libc::BPF_LDX | libc::BPF_IMM, super::headers::ETHERNET as u32);
         self.label("version");
     }
@@ -153,35 +116,35 @@ impl Program {
             Level::First { .. } => ("six", "behind", "datagram"),
             Level::Inner => ("inner six", "inner behind", HASH),
         };
-        self.load(libc::BPF_B, 0);
+        self.load_behind_x(libc::BPF_B, 0);
         self.compute(libc::BPF_AND, 0xf0);
-        self.jump(libc::BPF_JEQ, 0x60, six, NEXT);
-        self.jump(libc::BPF_JEQ, 0x40, NEXT, BY_LOT);
-        self.load(libc::BPF_B, 9);
+        self.jump(libc::BPF_JEQ, 0x60, Some(six), None);
+        self.jump(libc::BPF_JEQ, 0x40, None, Some(BY_LOT));
+        self.load_behind_x(libc::BPF_B, 9);
         self.add(libc::BPF_ST, TRANSPORT);
-        self.load(libc::BPF_W, 4);
+        self.load_behind_x(libc::BPF_W, 4);
         self.add(libc::BPF_ST, IDENTIFICATION);
-        self.load(libc::BPF_B, 0);
+        self.load_behind_x(libc::BPF_B, 0);
         self.compute(libc::BPF_AND, 0x0f);
         self.compute(libc::BPF_LSH, 2);
         self.step_on();
-        self.jump(libc::BPF_JGE, 0, behind, behind);
+        self.jump(libc::BPF_JGE, 0, Some(behind), Some(behind));
         self.label(six);
-        self.load(libc::BPF_B, 6);
+        self.load_behind_x(libc::BPF_B, 6);
         self.add(libc::BPF_ST, TRANSPORT);
-        self.load(libc::BPF_W, 20);
+        self.load_behind_x(libc::BPF_W, 20);
         self.add(libc::BPF_ST, IDENTIFICATION);
         self.add(libc::BPF_LD | libc::BPF_IMM, super::headers::V6_HEADER as u32);
         self.step_on();
         self.label(behind);
         let Level::First { port } = level else { return };
         self.add(libc::BPF_LD | libc::BPF_MEM, TRANSPORT);
-        self.jump(libc::BPF_JEQ, super::headers::UDP.into(), datagram, HASH);
+        self.jump(libc::BPF_JEQ, super::headers::UDP.into(), Some(datagram), Some(HASH));
         self.label(datagram);
-        self.load(libc::BPF_H, 0);
-        self.jump(libc::BPF_JEQ, port.into(), "tunnel", NEXT);
-        self.load(libc::BPF_H, 2);
-        self.jump(libc::BPF_JEQ, port.into(), "tunnel", HASH);
+        self.load_behind_x(libc::BPF_H, 0);
+        self.jump(libc::BPF_JEQ, port.into(), Some("tunnel"), None);
+        self.load_behind_x(libc::BPF_H, 2);
+        self.jump(libc::BPF_JEQ, port.into(), Some("tunnel"), Some(HASH));
         self.label("tunnel");
         self.add(libc::BPF_LD | libc::BPF_IMM, super::headers::UDP_HEADER as u32);
         self.step_on();
@@ -191,13 +154,13 @@ impl Program {
     /// TCP and echoes apart; UDP has lengths and checksums there, which change on the way.
     fn decide(&mut self, least_not_taken: u32) {
         self.label(HASH);
-        self.load(libc::BPF_W, 8);
+        self.load_behind_x(libc::BPF_W, 8);
         self.compute(libc::BPF_MUL, MIX[0]);
         self.add(libc::BPF_ST, HALF);
         self.add(libc::BPF_LD | libc::BPF_MEM, TRANSPORT);
-        self.jump(libc::BPF_JEQ, super::headers::UDP.into(), "by identification", NEXT);
-        self.load(libc::BPF_W, 4);
-        self.jump(libc::BPF_JGE, 0, "mixed", "mixed");
+        self.jump(libc::BPF_JEQ, super::headers::UDP.into(), Some("by identification"), None);
+        self.load_behind_x(libc::BPF_W, 4);
+        self.jump(libc::BPF_JGE, 0, Some("mixed"), Some("mixed"));
         self.label("by identification");
         self.add(libc::BPF_LD | libc::BPF_MEM, IDENTIFICATION);
         self.label("mixed");
@@ -209,27 +172,14 @@ impl Program {
         self.compute(libc::BPF_RSH, 15);
         self.add(libc::BPF_ALU | libc::BPF_XOR | libc::BPF_X, 0);
         self.compute(libc::BPF_MUL, MIX[0]);
-        self.jump(libc::BPF_JGE, least_not_taken, "leave", "take");
+        self.jump(libc::BPF_JGE, least_not_taken, Some("leave"), Some("take"));
         self.label(BY_LOT);
-        self.add(libc::BPF_LD | libc::BPF_W | libc::BPF_ABS, RANDOM);
-        self.jump(libc::BPF_JGE, least_not_taken, "leave", "take");
+        self.load(libc::BPF_W, RANDOM);
+        self.jump(libc::BPF_JGE, least_not_taken, Some("leave"), Some("take"));
         self.label("leave");
-        self.add(libc::BPF_RET, 0);
+        self.take(0);
         self.label("take");
-        self.add(libc::BPF_RET, EVERYTHING);
-    }
-
-    /// The instructions with the distances of their jumps.
-    fn resolved(self) -> Vec<sock_filter> {
-        let distance = |from: usize, to: Label| {
-            let place = self.labels.iter().find(|(label, _)| *label == to).map_or(from + 1, |(_, place)| *place);
-            (place - from - 1) as u8
-        };
-        let resolve = |(at, (instruction, jump)): (usize, &(sock_filter, Option<(Label, Label)>))| match jump {
-            Some((yes, no)) => sock_filter { jt: distance(at, yes), jf: distance(at, no), ..*instruction },
-            None => *instruction,
-        };
-        self.instructions.iter().enumerate().map(resolve).collect()
+        self.take(EVERYTHING);
     }
 }
 

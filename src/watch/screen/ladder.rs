@@ -6,7 +6,7 @@ use ratatui::style::Style;
 
 use super::{Look, cut, filter_words, put, put_right, rule};
 use crate::watch::packets::{Journey, Place};
-use crate::watch::state::{State, is_out};
+use crate::watch::state::{Filter, State, is_out};
 
 /// Where the times end, and where the lanes begin.
 const TIME: u16 = 9;
@@ -22,9 +22,9 @@ pub fn draw(state: &State, look: &Look, area: Rect, buffer: &mut Buffer) {
     let room = usize::from(area.height) - 1;
     let journeys = window(state, room);
     if journeys.is_empty() {
-        let said = match state.packets.iter().next() {
-            Some(_) => "No packet like that has passed.",
-            None => "No packet has passed yet.",
+        let said = match state.filter == Filter::default() {
+            true => "No packet has passed yet.",
+            false => "No such packet has passed yet.",
         };
         put(buffer, area, 2, 2, said, look.faint());
         return;
