@@ -1,7 +1,7 @@
 #!/bin/sh
 # Installs the Debian packages that the build, the grader and the handout's own commands want, and opens /dev/net/tun to
-# every user, as udev does on an ordinary machine. With --tests also what the tests read files and pages with, and what
-# the fuzz targets are linked with, which is larger. Safe to run again; quiet when nothing is missing.
+# every user, as udev does on an ordinary machine. With --tests also what the tests read files and pages with, what
+# the fuzz targets are linked with, and what the package is built and tried with, which is larger. Safe to run again; quiet when nothing is missing.
 set -eu
 
 # command or file -> package
@@ -27,8 +27,15 @@ c++:g++
 tshark:tshark
 chromium:chromium
 setcap:libcap2-bin
+zip:zip
 arping:iputils-arping
 tmux:tmux
+dpkg-shlibdeps:dpkg-dev
+lintian:lintian
+man:man-db
+/usr/share/bash-completion/bash_completion:bash-completion
+zsh:zsh
+fish:fish
 '
 
 case ${1-} in

@@ -1,25 +1,32 @@
 //! The command line: one variant and one `Args` per subcommand.
 
+use std::ffi::OsString;
+use std::num::{IntErrorKind, ParseIntError};
 use std::process::ExitCode;
 
-use clap::error::ErrorKind;
-use clap::{CommandFactory, FromArgMatches, Parser, Subcommand};
+use clap::error::{ContextKind, ErrorKind};
+use clap::{ColorChoice, CommandFactory, FromArgMatches, Parser, Subcommand};
 
 use crate::error::{Error, Exit, Result};
 use crate::logging::{self, LogArgs};
+use crate::output::{self, ColourArgs};
 use crate::steps::{client, examples, server, tap_arp, tun_ping, tun_read, udp_sink, vpn};
-use crate::{demo, grade, lab, memory, trace};
+use crate::version::VERSION;
+use crate::{completions, demo, doctor, grade, lab, manual, memory, report, trace, watch};
 
 /// Build an IP tunnel step by step, in a lab of its own.
 #[derive(Debug, Parser)]
-#[command(name = "vpnlab", version, max_term_width = 100, after_help = EXAMPLES)]
+#[command(name = "vpnlab", version = VERSION, max_term_width = 100, after_help = EXAMPLES)]
 pub struct Cli {
     /// What to do.
     #[command(subcommand)]
     pub command: Command,
     /// How much is logged, and where to.
-    #[command(flatten, next_help_heading = "Log")]
+    #[command(flatten, next_help_heading = "Log and colours")]
     pub log: LogArgs,
+    /// Whether there are colours.
+    #[command(flatten, next_help_heading = "Log and colours")]
+    pub colours: ColourArgs,
 }
 
 const EXAMPLES: &str = "EXAMPLES:
@@ -42,12 +49,21 @@ pub enum Command {
     /// Follow one packet through the whole lab, and say where it ended and why
     #[command(after_help = trace::EXAMPLES)]
     Trace(trace::TraceArgs),
+    /// The evidence for a written report: commands, programs' lines, packets' ways, as a page and a folder
+    #[command(after_help = report::EXAMPLES)]
+    Report(report::ReportArgs),
+    /// The lab, live on a terminal: hosts, wires, counters, and every packet opened layer by layer
+    #[command(after_help = watch::EXAMPLES)]
+    Watch(watch::WatchArgs),
     /// Grade programs by what they do on the wire: is each step done, and if not, why?
     #[command(after_help = grade::EXAMPLES)]
     Grade(grade::GradeArgs),
     /// Write the skeleton of the handout's programs, to fill in
     #[command(after_help = grade::init::EXAMPLES)]
     Init(grade::init::InitArgs),
+    /// Tell what this machine can do, what it lacks, and how to get that
+    #[command(after_help = doctor::EXAMPLES)]
+    Doctor(doctor::DoctorArgs),
     /// Step 1: show the packets that the kernel sends through a TUN device
     #[command(after_help = examples::tun_read())]
     TunRead(tun_read::TunReadArgs),
@@ -69,6 +85,10 @@ pub enum Command {
     /// After the handout: answer the ARP requests that come out of a TAP device
     #[command(after_help = examples::tap_arp())]
     TapArp(tap_arp::TapArpArgs),
+    /// Print the script with which a shell completes vpnlab's commands and options
+    Completions(completions::CompletionsArgs),
+    /// Show the manual page of vpnlab or of a subcommand, or write them all
+    Man(manual::ManArgs),
 }
 
 impl Cli {
@@ -77,7 +97,10 @@ impl Cli {
     /// # Errors
     /// The exit code of a program that has nothing more to do.
     pub fn from_arguments() -> Result<Self, ExitCode> {
-        let command = Self::command();
+        let words: Vec<OsString> = std::env::args_os().skip(1).collect();
+        output::choose_early(words.iter().map(OsString::as_os_str));
+        let colours = if output::has_colour() { ColorChoice::Always } else { ColorChoice::Never };
+        let command = Self::command().color(colours);
         memory::release();
         let parsed = command.try_get_matches().and_then(|mut matches| Self::from_arg_matches_mut(&mut matches));
         parsed.map_err(|error| match error.kind() {
@@ -90,7 +113,7 @@ impl Cli {
                 ExitCode::from(Exit::Usage as u8)
             }
             _ => {
-                logging::fatal(&Error::usage(one_line(&error.to_string())).hint("see --help"));
+                logging::fatal(&Error::usage(mistake(&error)).hint("see --help"));
                 ExitCode::from(Exit::Usage as u8)
             }
         })
@@ -102,8 +125,13 @@ impl Cli {
             Command::Lab(args) => return lab::run(args),
             Command::Demo(args) => return demo::run(args),
             Command::Trace(args) => return trace::run(args),
+            Command::Report(args) => return report::run(args),
+            Command::Watch(args) => watch::run(args),
             Command::Grade(args) => return grade::run(args),
+            Command::Completions(args) => return completions::run(args, Self::command()),
+            Command::Man(args) => return manual::run(args, Self::command()),
             Command::Init(args) => grade::init::run(args),
+            Command::Doctor(args) => return doctor::run(args),
             Command::TunRead(args) => tun_read::run(args),
             Command::TunPing(args) => tun_ping::run(args),
             Command::UdpSink(args) => udp_sink::run(args),
@@ -114,6 +142,24 @@ impl Cli {
         };
         step.map(|()| 0)
     }
+}
+
+/// What is wrong with the command line, in one line.
+fn mistake(error: &clap::Error) -> String {
+    match (number_mistake(error), error.get(ContextKind::InvalidArg), error.get(ContextKind::InvalidValue)) {
+        (Some(why), Some(option), Some(value)) => format!("invalid value '{value}' for '{option}': {why}"),
+        _ => one_line(&error.to_string()),
+    }
+}
+
+/// Why something is no number, where that is the mistake: the language's own words for it are no student's.
+fn number_mistake(error: &clap::Error) -> Option<&'static str> {
+    use std::error::Error as _;
+    let cause = error.source()?.downcast_ref::<ParseIntError>()?;
+    Some(match cause.kind() {
+        IntErrorKind::PosOverflow | IntErrorKind::NegOverflow => "the number is out of range",
+        _ => "a whole number is wanted",
+    })
 }
 
 /// The message of clap's report without the usage and the tips below it.
@@ -138,6 +184,18 @@ mod tests {
         let error = Cli::try_parse_from(["vpnlab", "vpn"]).unwrap_err();
         let line = one_line(&error.to_string());
         assert_eq!(line, "the following required arguments were not provided: --role <ROLE>");
+    }
+
+    #[test]
+    fn what_is_no_number_is_told_in_plain_words() {
+        let said = |value: &str| {
+            let line = ["vpnlab", "tun-read", "--mtu", value];
+            mistake(&Cli::try_parse_from(line).unwrap_err())
+        };
+        assert_eq!(said("abc"), "invalid value 'abc' for '--mtu <BYTES>': a whole number is wanted");
+        assert_eq!(said("1.5"), "invalid value '1.5' for '--mtu <BYTES>': a whole number is wanted");
+        assert!(said("99999999999999999999").ends_with("': the number is out of range"));
+        assert!(said("67").ends_with("67 is not in 68..=65535"), "{}", said("67"));
     }
 
     #[test]

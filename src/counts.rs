@@ -78,6 +78,10 @@ pub enum Cause {
     Redirect,
     /// A datagram that the server did not send.
     Stranger,
+    /// The kernel dropped it for us during a flood, since it would have been refused.
+    Flood,
+    /// The socket's queue was full.
+    QueueFull,
     /// It comes from our own address: the kernel believes no packet that comes from outside and claims that.
     OwnSource,
     /// It is one of the tunnel's own datagrams, which a route led into the tunnel.
@@ -117,6 +121,8 @@ impl fmt::Display for Cause {
             Self::ClientToClient => f.write_str("from client to client"),
             Self::Redirect => f.write_str("ICMP redirect"),
             Self::Stranger => f.write_str("not from the server"),
+            Self::Flood => f.write_str("refused by the kernel during a flood"),
+            Self::QueueFull => f.write_str("the socket's queue was full"),
             Self::OwnSource => f.write_str("from our own address"),
             Self::Loop => f.write_str("tunnel in the tunnel"),
             Self::Uncut => f.write_str("cannot be cut"),
@@ -148,6 +154,8 @@ impl Cause {
             Self::ClientToClient => "client-to-client".into(),
             Self::Redirect => "redirect".into(),
             Self::Stranger => "not-from-server".into(),
+            Self::Flood => "flood".into(),
+            Self::QueueFull => "queue-full".into(),
             Self::OwnSource => "own-source".into(),
             Self::Loop => "loop".into(),
             Self::Uncut => "uncut".into(),
@@ -210,6 +218,13 @@ impl Drops {
         let dropped = self.of(cause);
         dropped.packets += 1;
         dropped.packets == 1
+    }
+
+    /// Counts packets that others have dropped, without a word.
+    pub fn note_many(&mut self, cause: Cause, packets: u64) {
+        if packets > 0 {
+            self.of(cause).packets += packets;
+        }
     }
 
     /// Counts one dropped packet whose cause may be another sender each time. It is logged as the warning that `say` makes,

@@ -64,6 +64,17 @@ impl Error {
         self
     }
 
+    /// What the user can do about it, where that is known.
+    pub fn remedy(&self) -> Option<&str> {
+        self.hint.as_deref()
+    }
+
+    /// The error without what can be done about it.
+    pub fn without_remedy(mut self) -> Self {
+        self.hint = None;
+        self
+    }
+
     /// The errno underneath, where the system refused something.
     pub fn raw_os_error(&self) -> Option<i32> {
         self.cause.as_deref()?.downcast_ref::<std::io::Error>()?.raw_os_error()

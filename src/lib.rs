@@ -3,8 +3,10 @@
 //! # The house
 //! | layer | modules | what it does |
 //! |---|---|---|
-//! | the command line | [`cli`] | one variant and one `Args` per subcommand |
+//! | the command line | [`cli`], [`completions`], [`manual`] | one variant and one `Args` per subcommand; what shells and man(1) know of them |
+//! | the machine | [`doctor`] | what this machine can do, tried in namespaces that end with it |
 //! | the grader | [`grade`] | anybody's programs, judged step by step by what they do on the wire |
+//! | the report | [`report`] | a student's evidence, from a running lab |
 //! | the x-ray | [`trace`] | one packet's journey through the lab, and why it ended |
 //! | the handout | [`steps`] | a file per step; steps never import each other |
 //! | the testbed | [`lab`], [`demo`] | hosts as namespaces; the handout as a story |
@@ -12,7 +14,7 @@
 //! | the network | [`tun`], [`interface`], [`link`], [`path`], [`mtu`], [`addresses`], [`select`], [`net`], [`forwarding`] | the TUN device, batches of packets, the MTU, waiting, addresses and routes |
 //! | the fast path | [`fast`] | behind [`link`]: many packets at a time |
 //! | packets | [`packet`] | pure: validate, describe, answer, refuse, rewrite, cut, reassemble |
-//! | data | [`topology`], [`error`], [`output`], [`pcapng`] | the lab's network; the one error type; printing; files for Wireshark |
+//! | data | [`topology`], [`error`], [`output`], [`pcapng`], [`page`], [`version`], [`programs`], [`apart`], [`bpf`] | the lab's network; the one error type; printing, and colours; files for Wireshark; pages for a browser; what this program is; where programs are; work in a child process; packet filters |
 //! | the kernel | [`sys`] | the only unsafe code |
 //!
 //! A layer imports from those below it only (`fast` also the `Batch` of `link`, which is its front). `packet` is pure: no descriptor, no clock, no log; so is the arithmetic of
@@ -25,10 +27,14 @@
 #![deny(unsafe_code)]
 
 pub mod addresses;
+pub mod apart;
+pub mod bpf;
 pub mod cli;
 pub mod clock;
+pub mod completions;
 pub mod counts;
 pub mod demo;
+pub mod doctor;
 pub mod error;
 pub mod fast;
 pub mod forwarding;
@@ -39,15 +45,19 @@ pub mod lab;
 pub mod lines;
 pub mod link;
 pub mod logging;
+pub mod manual;
 pub mod memory;
 pub mod mtu;
 pub mod net;
 pub mod output;
 pub mod packet;
+pub mod page;
 pub mod path;
 pub mod pcapng;
 pub mod privileges;
+pub mod programs;
 pub mod recording;
+pub mod report;
 pub mod select;
 pub mod signals;
 pub mod steps;
@@ -56,3 +66,5 @@ pub mod topology;
 pub mod trace;
 pub mod tun;
 pub mod upkeep;
+pub mod version;
+pub mod watch;

@@ -129,7 +129,10 @@ impl Lines {
         let mut stdout = io::stdout().lock();
         match stdout.write_all(text.as_bytes()).and_then(|()| stdout.flush()) {
             Ok(()) => {}
-            Err(error) if error.kind() == io::ErrorKind::BrokenPipe => self.closed = true,
+            Err(error) if error.kind() == io::ErrorKind::BrokenPipe => {
+                self.closed = true;
+                info!("Nobody reads stdout any more: no more packets are shown");
+            }
             Err(error) if !self.broken => {
                 self.broken = true;
                 warn!("cannot write to stdout: {error}");

@@ -14,11 +14,12 @@ use crate::error::Result;
 mod clients;
 mod fit;
 mod peers;
+mod sieve;
 mod tun;
 mod udp;
 
-pub use crate::fast::Parts;
 pub use crate::fast::vnet::LENGTH as TUN_HEADER;
+pub use crate::fast::{Parts, offered};
 pub use clients::Rules;
 pub use fit::Fit;
 pub use peers::{News, Peers, Refused};

@@ -4,7 +4,7 @@
 //! log that cannot be written (a full disk, a closed terminal) is lost, which is said once; it never ends the program.
 
 use std::fs::{File, OpenOptions};
-use std::io::{self, IsTerminal, LineWriter, Write};
+use std::io::{self, LineWriter, Write};
 use std::path::PathBuf;
 use std::sync::OnceLock;
 
@@ -14,7 +14,8 @@ use simplelog::{
     ColorChoice, CombinedLogger, Config, ConfigBuilder, SharedLogger, TermLogger, TerminalMode, WriteLogger,
 };
 
-use crate::error::{Context, Error, Result};
+use crate::error::{Context, Error, Exit, Result};
+use crate::output;
 
 /// The log target of what stdout or stderr shows already: only the file gets it.
 pub const RESULTS: &str = "results";
@@ -39,8 +40,7 @@ pub struct LogArgs {
 /// The log file cannot be opened.
 pub fn start(args: &LogArgs) -> Result<()> {
     let level = level(args);
-    // termcolor minds NO_COLOR and TERM=dumb by itself, but not whether there is a terminal.
-    let colors = if io::stderr().is_terminal() { ColorChoice::Auto } else { ColorChoice::Never };
+    let colors = if output::error_has_colour() { ColorChoice::Always } else { ColorChoice::Never };
     let mut loggers: Vec<Box<dyn SharedLogger>> =
         vec![TermLogger::new(level, terminal_format(), TerminalMode::Stderr, colors)];
     if let Some(path) = &args.log_file {
@@ -87,11 +87,25 @@ impl Write for LogFile {
     }
 }
 
+/// Where the user learns what else the machine lacks.
+const POINTER: &str = "; `vpnlab doctor` tells what this machine lacks";
+
 /// Reports the error that ends the program: one line on stderr, and in the log file.
 pub fn fatal(error: &Error) {
+    let line = last_words(error);
     // Not eprintln, which panics when nobody reads stderr any more.
-    let _ = writeln!(io::stderr(), "vpnlab: {error}");
-    log::error!(target: RESULTS, "{error}");
+    let _ = writeln!(io::stderr(), "vpnlab: {line}");
+    log::error!(target: RESULTS, "{line}");
+}
+
+/// An error as it is reported: with a pointer to `vpnlab doctor` where the machine lacks something. A program that was
+/// started by this one may have said so already.
+fn last_words(error: &Error) -> String {
+    let line = error.to_string();
+    match error.exit() {
+        Exit::Environment if !line.ends_with(POINTER) => line + POINTER,
+        _ => line,
+    }
 }
 
 fn level(args: &LogArgs) -> LevelFilter {
@@ -132,6 +146,15 @@ mod tests {
     fn each_v_logs_more_and_each_q_less() {
         assert_eq!([0, 1, 2].map(|v| level_of(0, v)), [LevelFilter::Info, LevelFilter::Debug, LevelFilter::Trace]);
         assert_eq!([1, 2].map(|q| level_of(q, 0)), [LevelFilter::Warn, LevelFilter::Error]);
+    }
+
+    #[test]
+    fn where_the_machine_lacks_something_the_error_points_to_the_doctor_once() {
+        let lacking = Error::environment("cannot do it").hint("run with sudo");
+        let said = last_words(&lacking);
+        assert_eq!(said, "cannot do it; run with sudo; `vpnlab doctor` tells what this machine lacks");
+        assert_eq!(last_words(&Error::environment(said.clone())), said);
+        assert_eq!(last_words(&Error::failed("cannot do it")), "cannot do it");
     }
 
     #[test]

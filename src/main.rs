@@ -16,6 +16,7 @@ fn main() -> ExitCode {
         Ok(cli) => cli,
         Err(exit) => return exit,
     };
+    cli.colours.apply();
     memory::release();
     finish(logging::start(&cli.log).and_then(|()| cli.run()))
 }

@@ -70,6 +70,10 @@ pub struct Passed {
     pub received_lost: u64,
     /// Those that should have gone out and were dropped there.
     pub sent_lost: u64,
+    /// The bytes of those that came in.
+    pub received_bytes: u64,
+    /// The bytes of those that went out.
+    pub sent_bytes: u64,
 }
 
 /// A neighbour on a wire, as the kernel has found it or not (arp(7)).
@@ -493,6 +497,8 @@ impl Link {
                         sent: counts.tx_packets,
                         received_lost: counts.rx_dropped + counts.rx_errors,
                         sent_lost: counts.tx_dropped + counts.tx_errors,
+                        received_bytes: counts.rx_bytes,
+                        sent_bytes: counts.tx_bytes,
                     }
                 }
                 _ => {}

@@ -132,6 +132,15 @@ fn keep_capabilities(kept: &[Capability]) -> Result<()> {
     caps::clear(None, CapSet::Inheritable).map_err(refused)
 }
 
+/// How much of the file system this process and its children could give up: tries it, for good.
+///
+/// # Errors
+/// The kernel has landlock, and refuses.
+pub fn try_landlock() -> Result<RulesetStatus> {
+    prctl::set_no_new_privs().map_err(|error| refused("the way to new privileges", error))?;
+    leave_file_system()
+}
+
 /// No file can be opened, made or removed any more, no TCP connection made, and no signal sent to another process, as far
 /// as the kernel's landlock goes. What is open stays usable.
 fn leave_file_system() -> Result<RulesetStatus> {

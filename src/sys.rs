@@ -229,6 +229,22 @@ fn single_threaded() -> io::Result<()> {
     }
 }
 
+/// Has a command lead a session of its own, whose terminal is its standard input (setsid(2), ioctl_tty(2)): Ctrl-C there is for
+/// it and what it starts, and so is the hang-up when the other side of the terminal is closed.
+pub fn give_terminal(command: &mut std::process::Command) {
+    use std::os::unix::process::CommandExt;
+    let lead = || {
+        nix::unistd::setsid()?;
+        // SAFETY: TIOCSCTTY takes integers alone.
+        match unsafe { libc::ioctl(libc::STDIN_FILENO, libc::TIOCSCTTY, 0) } {
+            0 => Ok(()),
+            _ => Err(io::Error::last_os_error()),
+        }
+    };
+    // SAFETY: between fork and exec it makes two system calls, and takes no lock and no memory.
+    unsafe { command.pre_exec(lead) };
+}
+
 /// Creates the TUN interface `name`, or attaches to it, on an open /dev/net/tun: without packet information, and with a
 /// header of `header` bytes before each packet (`TUNSETIFF` with `IFF_VNET_HDR`, linux/if_tun.h). Returns its name.
 ///
@@ -306,6 +322,36 @@ pub fn packets_lost(socket: BorrowedFd<'_>) -> io::Result<u32> {
     // SAFETY: `statistics` and `size` outlive the call, which writes no more than the `size` bytes of `statistics`.
     match unsafe { libc::getsockopt(fd, libc::SOL_PACKET, libc::PACKET_STATISTICS, value, &raw mut size) } {
         0 => Ok(statistics[1]),
+        _ => Err(io::Error::last_os_error()),
+    }
+}
+
+/// Makes the kernel drop what this classic BPF program refuses before it gets into the socket's queue (socket(7),
+/// SO_ATTACH_FILTER); no program: nothing.
+///
+/// # Errors
+/// The program is wrong, or longer than the kernel allows.
+pub fn filter(socket: BorrowedFd<'_>, program: &[libc::sock_filter]) -> io::Result<()> {
+    let len = u16::try_from(program.len()).map_err(|_| io::Error::from(io::ErrorKind::InvalidInput))?;
+    let mut header = libc::sock_fprog { len, filter: program.as_ptr().cast_mut() };
+    let option = if program.is_empty() { libc::SO_DETACH_FILTER } else { libc::SO_ATTACH_FILTER };
+    let (value, size) = ((&raw mut header).cast(), size_of_val(&header) as libc::socklen_t);
+    // SAFETY: the kernel copies the `len` instructions, which are no more than `program` has, during the call; it writes nothing.
+    match unsafe { libc::setsockopt(socket.as_raw_fd(), libc::SOL_SOCKET, option, value, size) } {
+        0 => Ok(()),
+        _ => Err(io::Error::last_os_error()),
+    }
+}
+
+/// How many datagrams the kernel has dropped at this socket since it was made, because its queue was full or a filter refused
+/// them (SO_MEMINFO, linux/sock_diag.h); the number wraps.
+pub fn datagrams_dropped(socket: BorrowedFd<'_>) -> io::Result<u32> {
+    let mut values = [0_u32; libc::SK_MEMINFO_DROPS as usize + 1];
+    let mut size = size_of_val(&values) as libc::socklen_t;
+    let (fd, value) = (socket.as_raw_fd(), (&raw mut values).cast());
+    // SAFETY: `values` and `size` outlive the call, which writes no more than the `size` bytes of `values`.
+    match unsafe { libc::getsockopt(fd, libc::SOL_SOCKET, libc::SO_MEMINFO, value, &raw mut size) } {
+        0 => Ok(values[libc::SK_MEMINFO_DROPS as usize]),
         _ => Err(io::Error::last_os_error()),
     }
 }

@@ -62,6 +62,13 @@ pub struct Tunnel {
     pub routes: Vec<IpNet>,
 }
 
+impl Tunnel {
+    /// The address of this number in the tunnel's network, which nobody has if it is neither end's.
+    pub fn other_address(&self, number: usize) -> IpAddr {
+        self.client_address.trunc().hosts().nth(number - 1).unwrap_or(self.client_address.addr())
+    }
+}
+
 /// One host.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, rename_all = "kebab-case")]
@@ -205,10 +212,19 @@ impl Topology {
 
     /// The first host of the networks behind the tunnel, other than its server.
     pub fn behind_the_tunnel(&self) -> Option<&Host> {
-        let through = |address| self.tunnel.routes.iter().any(|net| net.contains(&IpAddr::V4(address)));
-        self.hosts
-            .iter()
-            .find(|host| host.name != self.tunnel.server && host.interfaces.iter().any(|it| through(it.address.addr())))
+        self.all_behind_the_tunnel().next()
+    }
+
+    /// The hosts of the networks behind the tunnel, other than its server.
+    pub fn all_behind_the_tunnel(&self) -> impl Iterator<Item = &Host> {
+        self.hosts.iter().filter(|host| {
+            host.name != self.tunnel.server && host.interfaces.iter().any(|it| self.is_behind_the_tunnel(it))
+        })
+    }
+
+    /// Whether the client reaches an interface through the tunnel.
+    pub fn is_behind_the_tunnel(&self, interface: &Interface) -> bool {
+        self.tunnel.routes.iter().any(|net| net.contains(&IpAddr::V4(interface.address.addr())))
     }
 
     /// The networks, in the order of their first mention, each with its interfaces as (host, interface).

@@ -6,7 +6,7 @@
 //! Kernel documentation: Documentation/networking/tuntap.rst.
 
 use std::fmt;
-use std::fs::OpenOptions;
+use std::fs::{File, OpenOptions};
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
@@ -97,7 +97,7 @@ impl Tun {
     pub fn open_with_headers(name: &str, header: usize) -> Result<Self> {
         checked(Kind::Tun, name)?;
         let refused = |error| explain(Kind::Tun, name, error);
-        let device = OpenOptions::new().read(true).write(true).open(DEVICE).map_err(refused)?;
+        let device = device().map_err(refused)?;
         let name = sys::create_tun_with_headers(device.as_fd(), name, header).map_err(refused)?;
         Self::prepare(device.into(), name, Kind::Tun)
     }
@@ -178,6 +178,29 @@ fn check_name(name: &str) -> Result<(), &'static str> {
     }
 }
 
+/// Opens the device file, and closes it again: whether it is there for this user.
+///
+/// # Errors
+/// It is not; the message says what to do.
+pub fn check_device() -> Result<()> {
+    device().map(drop).map_err(|error| no_device("", error))
+}
+
+fn device() -> io::Result<File> {
+    OpenOptions::new().read(true).write(true).open(DEVICE)
+}
+
+/// The error for a device file that cannot be opened, after `what` that was for.
+fn no_device(what: &str, error: io::Error) -> Error {
+    let hint = match error.kind() {
+        io::ErrorKind::PermissionDenied => {
+            format!("on the machine itself: sudo chmod 0666 {DEVICE}, the mode it has by default")
+        }
+        _ => "load the kernel's TUN driver, on the machine itself: sudo modprobe tun".into(),
+    };
+    Error::environment(format!("{what}cannot open {DEVICE}")).because(error).hint(hint)
+}
+
 /// Turns the kernel's refusal into what went wrong and what to do about it.
 fn explain(kind: Kind, name: &str, error: io::Error) -> Error {
     // The kernel puts a number in the place of %d, but has not come that far.
@@ -186,14 +209,8 @@ fn explain(kind: Kind, name: &str, error: io::Error) -> Error {
         false => format!("cannot create {kind} device {name}"),
     };
     // Whether the device file or the request was refused, tun-tap does not tell; the file itself does.
-    if let Err(error) = OpenOptions::new().read(true).write(true).open(DEVICE) {
-        let hint = match error.kind() {
-            io::ErrorKind::PermissionDenied => {
-                format!("on the machine itself: sudo chmod 0666 {DEVICE}, the mode it has by default")
-            }
-            _ => "load the kernel's TUN driver, on the machine itself: sudo modprobe tun".into(),
-        };
-        return Error::environment(format!("{what}: cannot open {DEVICE}")).because(error).hint(hint);
+    if let Err(error) = device() {
+        return no_device(&format!("{what}: "), error);
     }
     let taken = if_nametoindex(name).is_ok();
     match error.raw_os_error().map(Errno::from_raw) {

@@ -192,6 +192,48 @@ for_each_user! {
         assert!(dropped(&done, "no IP packet") > 1000, "{done:#?}");
     }
 
+    fn the_kernel_refuses_a_flood_and_counts_it(user: User) {
+        let lab = lab(user);
+        let (_client, server) = vpn(&lab, &[], &[]);
+        assert!(lab.pings("useru", "userv"));
+        let mut sent = Vec::new();
+        for (kind, cause) in [("junk", "no IP packet"), ("foreign", "from a foreign source")] {
+            let flood = Running::start(&lab, "mallory", &[&program("flood.c"), "10.1.2.3", "9090", "3", kind]);
+            eventually("the kernel refuses it", || {
+                server.stderr().matches("from now on by the kernel, all but a sample").count() == sent.len() + 1
+            });
+            assert!(lab.pings("useru", "userv"), "beside {cause}");
+            let said = flood.wait().ok().stdout;
+            sent.push(said.split(' ').next().and_then(|it| it.parse::<u64>().ok()).expect("it says how many"));
+            // While it is over, what comes now and then is looked at again.
+            eventually("the flood is over", || {
+                assert!(lab.pings("useru", "userv"));
+                server.stderr().matches("The flood is over").count() == sent.len()
+            });
+        }
+        send(&lab, [MALLORY, SERVER], [USERV, CLIENT], "alone, and counted by its cause");
+        let (done, sent) = (server.interrupt().ok(), sent.iter().sum::<u64>());
+        let counted = ["no IP packet", "from a foreign source", "from our own address", "the socket's queue was full"];
+        let by_cause: u64 = counted.iter().map(|cause| dropped(&done, cause)).sum();
+        let by_kernel = dropped(&done, "refused by the kernel during a flood");
+        assert!(by_kernel > sent / 2, "{by_kernel} of {sent}: {done:#?}");
+        // What was lost before it got to the server's socket is not there to be counted.
+        assert!(by_cause + by_kernel <= sent + 1 && by_cause + by_kernel > sent * 9 / 10, "{sent}: {done:#?}");
+    }
+
+    fn an_address_that_the_device_gets_during_a_flood_counts(user: User) {
+        let lab = lab(user);
+        let (_client, server) = vpn(&lab, &["--address", "10.1.3.1/24", "--address", "10.7.0.1/24"], &[]);
+        assert!(lab.pings("useru", "userv"));
+        let ping = ["ping", "-c1", "-W1", "-I", "10.7.0.1", "10.7.0.2"];
+        let flood = Running::start(&lab, "mallory", &[&program("flood.c"), "10.1.2.3", "9090", "8", "foreign"]);
+        eventually("the kernel refuses it", || server.stderr().contains("from now on by the kernel"));
+        assert_ne!(lab.exec("useru", &ping).code, 0);
+        lab.sh("server", "sudo ip address add 10.7.0.2/24 dev tun0").ok();
+        eventually("the new network is let through", || lab.exec("useru", &ping).code == 0);
+        drop(flood.end_with("TERM"));
+    }
+
     fn the_client_takes_nothing_from_others_than_its_server(user: User) {
         let lab = lab(user);
         let (client, _server) = vpn(&lab, &[], &[]);

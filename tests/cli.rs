@@ -5,6 +5,9 @@
 use std::net::UdpSocket;
 use std::process::{Command, Output};
 
+use clap::CommandFactory;
+use vpnlab::cli::Cli;
+
 fn vpnlab(arguments: &[&str]) -> Output {
     Command::new(env!("CARGO_BIN_EXE_vpnlab")).args(arguments).output().expect("vpnlab starts")
 }
@@ -59,6 +62,8 @@ fn a_bad_cidr_is_told_what_is_wrong_with_it() {
 
 #[test]
 fn a_number_out_of_its_range_is_refused() {
+    let no_number = "invalid value 'many' for '--mtu <BYTES>': a whole number is wanted; see --help";
+    assert_eq!(usage_error(&["tun-read", "--mtu", "many"]), no_number);
     for mtu in ["67", "65536", "-1", "many"] {
         assert!(usage_error(&["tun-read", &format!("--mtu={mtu}")]).contains("--mtu"), "{mtu}");
     }
@@ -196,4 +201,84 @@ fn a_rubric_is_printed_and_a_wrong_one_is_told_by_its_line() {
     std::fs::remove_file(&path).unwrap();
     assert!(said.contains("line 2: there is no check \"step4.ping-user\"; `vpnlab grade --print-rubric`"), "{said}");
     assert!(usage_error(&["grade", "--rubric", "/nowhere"]).starts_with("cannot read the rubric /nowhere: "));
+}
+
+/// Hands every command of the tree to `look`, with the words that lead to it.
+fn walk(command: &clap::Command, words: &[&str], look: &mut dyn FnMut(&clap::Command, &[&str])) {
+    look(command, words);
+    for below in command.get_subcommands().filter(|below| below.get_name() != "help" && !below.is_hide_set()) {
+        walk(below, &[words, &[below.get_name()]].concat(), look);
+    }
+}
+
+#[test]
+fn every_command_says_what_it_does_and_shows_examples_and_every_option_says_what_it_is() {
+    let mut command = Cli::command();
+    command.build();
+    let mut seen = Vec::new();
+    walk(&command, &[], &mut |command, words| {
+        let name = ["vpnlab"].into_iter().chain(words.iter().copied()).collect::<Vec<_>>().join(" ");
+        assert!(command.get_about().is_some_and(|about| !about.to_string().is_empty()), "{name} has no description");
+        for argument in command.get_arguments().filter(|argument| !argument.is_hide_set()) {
+            let help = argument.get_help().map(ToString::to_string).unwrap_or_default();
+            assert!(!help.is_empty(), "{name}: {argument} has no help");
+            assert!(!help.ends_with('.'), "{name}: {argument}: help is no sentence with a full stop: {help}");
+        }
+        let shown = vpnlab(&[words, &["--help"]].concat());
+        let help = String::from_utf8(shown.stdout).unwrap();
+        let examples =
+            help.split_once("\nEXAMPLES:\n  ").unwrap_or_else(|| panic!("{name} has no examples:\n{help}")).1;
+        assert!(examples.lines().next().unwrap().contains("vpnlab"), "{name}: {examples}");
+        // An example is a command of this tree.
+        let all = examples.lines().take_while(|line| line.starts_with("  ") || examples.starts_with(line));
+        assert!(all.into_iter().any(|line| line.contains(&name)), "{name} is in none of its examples: {examples}");
+        seen.push(name);
+    });
+    for known in ["vpnlab", "vpnlab doctor", "vpnlab lab", "vpnlab lab status", "vpnlab vpn"] {
+        assert!(seen.iter().any(|name| name == known), "{known} was not looked at: {seen:?}");
+    }
+}
+
+#[test]
+fn what_a_program_may_read_is_to_be_had_as_json() {
+    let command = Cli::command();
+    for words in [&["doctor"][..], &["demo"], &["trace"], &["grade"], &["lab", "status"], &["lab", "check"]] {
+        let mut found = false;
+        walk(&command, &[], &mut |command, at| {
+            let has_json = command.get_arguments().any(|argument| argument.get_long() == Some("json"));
+            found |= at == words && has_json;
+        });
+        assert!(found, "{words:?} has no --json");
+    }
+}
+
+#[test]
+fn the_version_names_commit_profile_and_target() {
+    for arguments in [["--version"], ["-V"]] {
+        let shown = String::from_utf8(vpnlab(&arguments).stdout).unwrap();
+        assert_eq!(shown, format!("vpnlab {}\n", vpnlab::version::VERSION));
+        let expected = format!("vpnlab {} (", env!("CARGO_PKG_VERSION"));
+        assert!(shown.starts_with(&expected) && shown.contains("-linux-"), "{shown}");
+    }
+}
+
+#[test]
+fn there_are_colours_where_they_are_wanted_and_only_there() {
+    let help = |arguments: &[&str], no_color: Option<&str>| {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_vpnlab"));
+        command.env_remove("NO_COLOR").envs(no_color.map(|value| ("NO_COLOR", value)));
+        let output = command.args(arguments).output().unwrap();
+        [output.stdout, output.stderr].concat().contains(&0x1b)
+    };
+    assert!(!help(&["--help"], None), "a pipe is no terminal");
+    assert!(help(&["--color=always", "--help"], None));
+    assert!(help(&["lab", "--color", "always", "up", "--help"], None));
+    assert!(help(&["--color=always", "--help"], Some("1")), "who asks for colours gets them");
+    assert!(!help(&["--color=never", "--help"], None));
+    // And the log, which a client writes before its mistake.
+    let logs = ["client", "--server", "192.0.2.3", "--route", "192.0.2.0/24"];
+    assert!(!help(&logs, None));
+    assert!(help(&[&["--color=always"], &logs[..]].concat(), None));
+    let said = usage_error(&["--color", "blue", "demo"]);
+    assert!(said.contains("--color <WHEN>") && said.contains("[possible values: auto, always, never]"), "{said}");
 }

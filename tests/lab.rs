@@ -202,6 +202,8 @@ for_each_user! {    fn output_that_cannot_be_written_is_an_error(user: User) {
         other(&["check"]).expect(1);
         let status = one.machine.vpnlab(&["lab", "status"]).ok().stdout;
         assert!(status.contains(&format!("lab {} (", one.name)) && status.contains(&format!("lab {name} (")), "{status}");
+        let named = other(&["status"]).ok().stdout;
+        assert!(!named.contains(&format!("lab {} (", one.name)) && named.contains(&format!("lab {name} (")), "{named}");
         other(&["down"]).ok();
         one.lab(&["check"]).ok();
     }
@@ -331,8 +333,8 @@ fn a_bad_topology_file_is_told_with_its_line_or_what_is_wrong() {
 #[test]
 fn a_lab_that_is_not_up_is_said_to_be_so() {
     let machine = Machine::new(User::Plain);
-    for command in [&["check"][..], &["exec", "useru", "--", "true"], &["shell", "useru"], &["reset"]] {
-        let done = machine.vpnlab(&[&["lab", "--lab", "nothing-here"], command].concat()).expect(1);
+    for command in [&["check"][..], &["status"], &["exec", "useru", "--", "true"], &["shell", "useru"], &["reset"]] {
+        let done = machine.vpnlab(&[&["lab", "--lab", "nothing-here"], command].concat()).expect(2);
         assert_eq!(done.stderr, "vpnlab: lab nothing-here is not up; bring it up: vpnlab lab up --lab nothing-here\n");
     }
     let done = machine.vpnlab(&["lab", "--lab", "nothing-here", "down"]).ok();

@@ -262,7 +262,7 @@ fn a_lab_without_root_dies_with_its_keeper() {
     program.wait_for("ready");
     kill(keeper_of(&lab), Signal::SIGKILL).unwrap();
     program.wait().expect(137);
-    let gone = lab.lab(&["check"]).expect(1);
+    let gone = lab.lab(&["check"]).expect(2);
     assert!(gone.stderr.contains("is not up"), "{gone:#?}");
     assert_eq!(lab.lab(&["down"]).ok().stdout, format!("lab {} was not up\n", lab.name));
     eventually("no process is left", || processes_of(&lab.name).is_empty());
@@ -307,7 +307,7 @@ fn a_lab_with_an_owner_ends_when_the_owner_is_killed() {
     owner.kill().unwrap();
     owner.wait().unwrap();
     program.wait().expect(137);
-    eventually("the lab is gone", || machine.vpnlab(&["lab", "--lab", &name, "check"]).code == 1);
+    eventually("the lab is gone", || machine.vpnlab(&["lab", "--lab", &name, "check"]).code == 2);
     eventually("no process is left", || processes_of(&name).is_empty());
     let nobody = machine.vpnlab(&["lab", "--lab", &name, "up", "--owner", "999999999"]).expect(2);
     assert!(nobody.stderr.contains("there is no process 999999999"), "{nobody:#?}");
@@ -354,4 +354,33 @@ fn a_limit_of_network_namespaces_is_told_and_leaves_nothing() {
     let done = run(command.args(["--user", "--map-current-user", "--keep-caps", "sh", "-c", &script])).expect(3);
     assert!(done.stderr.contains("a limit is reached"), "{done:#?}");
     eventually("no process is left", || processes_of(&name).is_empty());
+}
+
+#[test]
+fn a_root_that_is_none_of_the_machines_is_told_to_be_itself() {
+    let machine = Machine::new(User::Plain);
+    let mut command = machine.command("unshare");
+    command.args(["--user", "--map-root-user"]).arg(common::vpnlab()).args(["lab", "up"]);
+    let done = run(&mut command).expect(3);
+    assert!(done.stderr.contains("cannot lock /run/vpnlab/.lock: "), "{done:#?}");
+    assert!(done.stderr.contains("as under unshare -r: run it as yourself, without root, or with sudo"), "{done:#?}");
+    assert_eq!(done.stderr.lines().count(), 1, "{done:#?}");
+}
+
+#[test]
+fn a_lab_without_the_tun_device_is_up_and_warns_that_no_step_will_work() {
+    let machine = Machine::new(User::Root);
+    let script = format!(
+        "mount -t tmpfs tmpfs /dev/net; {0} lab up && {0} lab check && {0} lab down",
+        common::vpnlab().display()
+    );
+    let done = run(machine.command("unshare").args(["--mount", "sh", "-c", &script])).ok();
+    assert_eq!(
+        done.stderr.matches("[WARN] no step will work in it: cannot open /dev/net/tun: ").count(),
+        1,
+        "{done:#?}"
+    );
+    assert!(done.stderr.contains("sudo modprobe tun"), "{done:#?}");
+    let with = run(machine.command("sh").args(["-c", &script.replace("mount -t tmpfs tmpfs /dev/net; ", "")])).ok();
+    assert!(!with.stderr.contains("WARN"), "{with:#?}");
 }

@@ -17,7 +17,7 @@ use serde::Serialize;
 
 use crate::error::{Context, Error, Result};
 use crate::signals::Signals;
-use crate::{logging, output, topology};
+use crate::{logging, output, topology, tun};
 
 mod breaking;
 mod program;
@@ -137,7 +137,7 @@ pub fn run(args: &DemoArgs) -> Result<u8> {
     };
     parts.sort_unstable();
     parts.dedup();
-    check_tun()?;
+    tun::check_device()?;
     let stop = Signals::block()?;
     let started = Instant::now();
     let lab = DemoLab::up(parts.first().map_or(0, |part| part.lab()))?;
@@ -192,21 +192,6 @@ fn table(told: &[Told], seconds: f64) -> String {
     }
     text.push_str(&format!("\n{seconds:.1} seconds; the lab is gone again, nothing is left\n"));
     text
-}
-
-/// Says at once what would otherwise fail in the middle of the story.
-fn check_tun() -> Result<()> {
-    const DEVICE: &str = "/dev/net/tun";
-    match std::fs::File::options().read(true).write(true).open(DEVICE) {
-        Ok(_) => Ok(()),
-        Err(error) => {
-            let hint = match error.kind() {
-                std::io::ErrorKind::NotFound => "load the kernel's driver: sudo modprobe tun",
-                _ => "let every user open it, as udev does: sudo chmod 0666 /dev/net/tun",
-            };
-            Err(Error::environment(format!("cannot open {DEVICE}")).because(error).hint(hint))
-        }
-    }
 }
 
 /// The exit code of a program that Ctrl-C ended, as shells have it: 128 + SIGINT.

@@ -2,7 +2,7 @@
 
 use super::stage::Stage;
 use crate::error::Result;
-use crate::topology::{Topology, Tunnel};
+use crate::topology::Topology;
 
 /// A step's story.
 pub type Story = fn(&mut Stage<'_>, &Topology) -> Result<()>;
@@ -44,7 +44,7 @@ fn networks(stage: &mut Stage<'_>, _: &Topology) -> Result<()> {
 
 fn tun(stage: &mut Stage<'_>, Topology { tunnel, .. }: &Topology) -> Result<()> {
     let own = tunnel.client_address.addr().to_string();
-    let other = other_address(tunnel, 4);
+    let other = tunnel.other_address(4).to_string();
 
     stage.say("A program makes a TUN device. What the kernel sends through it, the program reads:");
     let reader = stage.start("useru", "sudo vpnlab tun-read")?;
@@ -84,7 +84,7 @@ fn encapsulation(stage: &mut Stage<'_>, topology: &Topology) -> Result<()> {
     let tunnel = &topology.tunnel;
     let userv = topology.resolve(topology.host("useru")?, topology.host("userv")?).to_string();
     let own = tunnel.client_address.addr().to_string();
-    let nobody = other_address(tunnel, 5);
+    let nobody = tunnel.other_address(5).to_string();
     let route = &tunnel.routes[0];
 
     stage.say("A UDP server that prints what it receives, and a client that sends it each packet of its TUN device:");
@@ -192,9 +192,4 @@ fn both_directions(stage: &mut Stage<'_>, Topology { tunnel, .. }: &Topology) ->
 /// Whether the ping that was typed last was told that there is no way.
 fn says_unreachable(stage: &Stage<'_>) -> bool {
     stage.output().iter().any(|line| line.starts_with("From ") && line.contains("Unreachable"))
-}
-
-/// An address of the tunnel's network that nobody has.
-fn other_address(tunnel: &Tunnel, number: usize) -> String {
-    tunnel.client_address.trunc().hosts().nth(number - 1).unwrap_or(tunnel.client_address.addr()).to_string()
 }

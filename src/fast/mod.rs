@@ -21,7 +21,10 @@ pub mod tun;
 pub mod udp;
 pub mod vnet;
 
+use std::net::UdpSocket;
+
 use crate::packet::protocol::{TCP, UDP};
+use crate::tun::Tun;
 
 /// Which parts of the fast path are wanted. Without any, packets are still received and sent many at a time.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -34,6 +37,12 @@ pub struct Parts {
     pub gso: bool,
     /// `UDP_GRO` on the socket.
     pub gro: bool,
+}
+
+/// Which parts the kernel has, for a TUN device with headers and a socket: each is asked for.
+pub fn offered(device: &Tun, socket: &UdpSocket) -> Parts {
+    let (tso, uso) = tun::offers(device);
+    Parts { tso, uso, gso: udp::takes_runs(socket), gro: udp::joins_received(socket) }
 }
 
 /// Where the checksum is in the headers of TCP (RFC 9293, section 3.1) and UDP (RFC 768).

@@ -30,6 +30,15 @@ mod feature {
     pub const USO: u32 = 0x20 | 0x40; // IPv4, IPv6
 }
 
+/// Which offloads the kernel has for this device: asks for them, and switches them off again.
+pub fn offers(tun: &Tun) -> (bool, bool) {
+    let takes = |features| sys::set_tun_offload(tun.as_fd(), features).is_ok();
+    let tso = takes(feature::CHECKSUM | feature::TSO);
+    let uso = takes(feature::CHECKSUM | feature::TSO | feature::USO);
+    takes(0);
+    (tso, uso)
+}
+
 /// Reads and writes a TUN device that was opened with headers of [`vnet::LENGTH`] bytes.
 #[derive(Debug)]
 pub struct Packets {

@@ -24,6 +24,16 @@ const SINGLE: usize = 32;
 /// With less, these lose so much that they stand still; with more, whatever else goes through the tunnel waits longer.
 const BUFFER: usize = 8 << 20;
 
+/// Switches `UDP_GRO` on, and says whether the kernel has it.
+pub fn joins_received(socket: &UdpSocket) -> bool {
+    setsockopt(socket, sockopt::UdpGroSegment, &true).is_ok()
+}
+
+/// Whether the kernel has `UDP_SEGMENT`.
+pub fn takes_runs(socket: &UdpSocket) -> bool {
+    getsockopt(socket, sockopt::UdpGsoSegment).is_ok()
+}
+
 /// Receives and sends datagrams.
 #[derive(Debug)]
 pub struct Messages {
@@ -36,8 +46,8 @@ pub struct Messages {
 impl Messages {
     /// Switches on what was asked for and the kernel has.
     pub fn prepare(socket: &UdpSocket, parts: Parts) -> Self {
-        let gro = parts.gro && setsockopt(socket, sockopt::UdpGroSegment, &true).is_ok();
-        let gso = parts.gso && getsockopt(socket, sockopt::UdpGsoSegment).is_ok();
+        let gro = parts.gro && joins_received(socket);
+        let gso = parts.gso && takes_runs(socket);
         info!("UDP socket: UDP_SEGMENT {}, UDP_GRO {}", on(gso), on(gro));
         // The kernel doubles what it is given (socket(7)). More than the machine's limit where the rights allow it, else that;
         // never less than there is.

@@ -6,9 +6,8 @@
 
 use std::collections::{BTreeMap, HashMap};
 use std::fs::{self, File};
-use std::io::{self, Read, Write};
+use std::io::{self, Write};
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
 use std::time::Duration;
 
 use serde::Serialize;
@@ -19,13 +18,13 @@ use super::stage::Stage;
 use super::worker::Told;
 use crate::error::{Context, Error, Result};
 use crate::lab::capture::Frame;
-use crate::lab::namespace;
+use crate::lab::network;
 use crate::lab::record::Record;
+use crate::page::text::file_name as safe_name;
 use crate::topology::Topology;
 
-/// The size of all files of a check, in bytes; of what is told about one host.
+/// The size of all files of a check, in bytes.
 const MOST: usize = 16 << 20;
-const MOST_OF_A_HOST: usize = 256 << 10;
 
 /// How much of a file is told at a time.
 const PIECE: usize = 64 << 10;
@@ -63,7 +62,7 @@ pub fn tell(check: &str, stage: &mut Stage<'_>, tell: &dyn Fn(&Told)) {
     let _ = stage.pause(AFTERMATH);
     let mut pieces = Pieces { check, tell, room: MOST, list: String::new() };
     for (place, host) in stage.topology().hosts.iter().enumerate() {
-        let text = network(stage, place);
+        let text = report::shown(&network::told(&stage.lab, place));
         pieces.file(&format!("{}-network.txt", safe_name(&host.name)), text.as_bytes(), None);
     }
     let transcripts = stage.transcripts();
@@ -125,51 +124,6 @@ fn packets(topology: &Topology, frames: &[(usize, Frame)], room: usize) -> (Vec<
         Ok(()) => (bytes, cut),
         Err(error) => (bytes, Some(format!("cut: {error}"))),
     }
-}
-
-/// What a host's kernel tells about its network.
-fn network(stage: &Stage<'_>, place: usize) -> String {
-    let mut text = String::new();
-    for words in [&["-s", "address"][..], &["route", "show", "table", "all"], &["rule"], &["neighbour"]] {
-        text += &format!("$ ip {}\n{}\n", words.join(" "), ip(stage, place, words).unwrap_or_else(|it| it.to_string()));
-    }
-    for name in ["snmp", "netstat"] {
-        let read = || fs::read_to_string(format!("/proc/thread-self/net/{name}")).context(|| "cannot read it".into());
-        let told = namespace::inside(&stage.lab.networks.hosts[place], read);
-        let counters = told.map_or_else(|error| format!("{error}\n"), |told| counters(&told));
-        text += &format!("/proc/net/{name}, what is not zero:\n{counters}\n");
-    }
-    report::shown(&text.chars().take(MOST_OF_A_HOST).collect::<String>())
-}
-
-/// Runs ip(8) on a host, for as much of its output as is wanted: a submission may have set any number of routes.
-fn ip(stage: &Stage<'_>, place: usize, words: &[&str]) -> Result<String> {
-    let failed = || "cannot run ip".to_string();
-    let mut command = Command::new("ip");
-    command.args(words).env_clear().env("PATH", "/usr/local/sbin:/usr/sbin:/sbin:/usr/bin:/bin");
-    command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::null());
-    // The child is in the network namespace of the thread that starts it.
-    let mut child = namespace::inside(&stage.lab.networks.hosts[place], || command.spawn().context(failed))?;
-    let mut told = Vec::new();
-    let read = child.stdout.take().map(|stdout| stdout.take(MOST_OF_A_HOST as u64).read_to_end(&mut told));
-    let _ = child.kill();
-    child.wait().context(failed)?;
-    read.transpose().context(failed)?;
-    Ok(String::from_utf8_lossy(&told).into_owned())
-}
-
-/// The counters of /proc/net/snmp that are not zero, a line each: there a line of names is followed by one of values.
-fn counters(told: &str) -> String {
-    let lines: Vec<&str> = told.lines().collect();
-    let mut text = String::new();
-    for pair in lines.chunks_exact(2) {
-        let (names, values) = (pair[0].split_whitespace(), pair[1].split_whitespace());
-        let group = pair[0].split(':').next().unwrap_or_default();
-        for (name, value) in names.zip(values).skip(1).filter(|(_, value)| *value != "0") {
-            text += &format!("  {group}{name} {value}\n");
-        }
-    }
-    text
 }
 
 /// The names of transcripts: HOST-program.txt, with a number where a host has had several of that name.
@@ -305,14 +259,6 @@ fn folder_names<'n>(names: impl Iterator<Item = &'n str>) -> Vec<String> {
     taken
 }
 
-/// A name that is a file's in one folder and nothing else: letters, numbers, `-`, `_`, and dots that are not at its begin.
-fn safe_name(name: &str) -> String {
-    const LONGEST: usize = 50;
-    let kept = |it: char| if it.is_alphanumeric() || "-_.".contains(it) { it } else { '_' };
-    let name: String = name.trim_start_matches('.').chars().map(kept).take(LONGEST).collect();
-    if name.is_empty() { "_".into() } else { name }
-}
-
 #[cfg(test)]
 mod tests {
     use std::cell::RefCell;
@@ -330,22 +276,6 @@ mod tests {
         let path = std::env::temp_dir().join(format!("vpnlab-evidence-{name}-{}", std::process::id()));
         let _ = fs::remove_dir_all(&path);
         path
-    }
-
-    #[test]
-    fn a_safe_name_stays_in_its_folder() {
-        for (name, safe) in [
-            ("asha-verma", "asha-verma"),
-            ("Zoë Müller_123_assignsubmission_file", "Zoë_Müller_123_assignsubmission_file"),
-            ("../../etc/passwd", "_.._etc_passwd"),
-            ("..", "_"),
-            ("", "_"),
-            ("a\0b\nc", "a_b_c"),
-            ("step1.tun-device", "step1.tun-device"),
-        ] {
-            assert_eq!(safe_name(name), safe);
-        }
-        assert!(safe_name(&"\u{1d54f}".repeat(1000)).len() <= 200);
     }
 
     #[test]
@@ -368,13 +298,6 @@ mod tests {
         assert_eq!(transcript_names(&transcripts), names);
         let text = transcript_text(&transcripts[0]);
         assert_eq!(text, "on useru: python3 tun_client.py\n\none\ntwo\u{241b}[2J\n[still running]\n");
-    }
-
-    #[test]
-    fn counters_that_are_not_zero_have_a_line_each() {
-        let told = "Udp: InDatagrams NoPorts\nUdp: 5 0\nIcmp: InMsgs\nIcmp: 7\n";
-        assert_eq!(counters(told), "  UdpInDatagrams 5\n  IcmpInMsgs 7\n");
-        assert_eq!(counters(""), "");
     }
 
     #[test]

@@ -17,6 +17,7 @@ use indicatif::{ProgressBar, ProgressStyle};
 use crate::error::{Context, Error, Result};
 use crate::output;
 
+mod apparmor;
 pub mod checks;
 pub mod evidence;
 pub mod init;
@@ -27,6 +28,7 @@ pub mod rubric;
 pub mod sandbox;
 pub mod stage;
 pub mod submission;
+pub mod trial;
 pub mod watch;
 pub mod worker;
 

@@ -4,6 +4,8 @@
 
 use serde::{Deserialize, Serialize};
 
+pub use crate::page::ladder::{Ladder, Ladders, Rung};
+
 /// The version of the JSON report.
 pub const VERSION: u32 = 1;
 
@@ -103,39 +105,6 @@ pub struct CauseSeen {
     pub step: u8,
     /// What was seen that proves it.
     pub facts: Vec<String>,
-}
-
-/// Two ways of one packet.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub struct Ladders {
-    /// As it was seen.
-    pub seen: Ladder,
-    /// As it should have been.
-    pub expected: Ladder,
-}
-
-/// The way of a packet: a lane for each host, a row for each place.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub struct Ladder {
-    /// The hosts, in the order of their lanes.
-    pub hosts: Vec<String>,
-    /// The places, in the order in which the packet came by.
-    pub rows: Vec<Rung>,
-}
-
-/// One place.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub struct Rung {
-    /// The host.
-    pub host: String,
-    /// Its interface.
-    pub interface: String,
-    /// Whether it came into the host there; else it left.
-    pub incoming: bool,
-    /// Milliseconds since the first place; nothing where it is only expected.
-    pub milliseconds: Option<f64>,
-    /// What is new there: "in UDP 10.1.2.2:40000 > 10.1.2.3:9090".
-    pub text: String,
 }
 
 /// What a program printed.

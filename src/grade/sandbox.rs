@@ -27,8 +27,10 @@ use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
 use nix::unistd::Pid;
 
 use crate::error::{Context, Error, Result};
+use crate::grade::apparmor;
 use crate::grade::model::Transcript;
 use crate::lab::{Lab, names, namespace};
+use crate::programs;
 
 /// How much of what a program prints is kept, and after how much it is ended, in bytes.
 const KEPT: usize = 256 << 10;
@@ -73,10 +75,9 @@ const OPEN_TOOLS: [(&str, &str); 3] = [("unshare", "util-linux"), ("prlimit", "u
 /// # Errors
 /// One of its programs is not there.
 pub fn check(is_open: bool) -> Result<()> {
-    let path = std::env::var_os("PATH").unwrap_or_default();
     let tools = if is_open { OPEN_TOOLS.as_slice() } else { &TOOLS };
     for (tool, package) in tools {
-        if !std::env::split_paths(&path).any(|directory| directory.join(tool).exists()) {
+        if programs::on_path(tool).is_none() {
             return Err(Error::environment(format!("{tool} is missing, in which submissions are run")).hint(format!(
                 "install the package {package}: sudo apt-get install {package}{}",
                 match *tool {
@@ -187,7 +188,7 @@ impl Sandbox {
             "--core=0",
         ]);
         match self.is_open {
-            false => command.arg("bwrap").args(self.arguments(host)).arg("--"),
+            false => command.args(apparmor::keeping_the_profile()).arg("bwrap").args(self.arguments(host)).arg("--"),
             true => self.furnish(&mut command, host),
         };
         command.args(words);
@@ -265,7 +266,7 @@ impl Sandbox {
 }
 
 /// Where the machine's programs are.
-const SYSTEM: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
+pub const SYSTEM: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
 
 /// The environment of a submission's program, where it sees these folders and this file.
 fn environment(programs: &str, work: &str, topology: &str, host: &str) -> [(&'static str, String); 8] {
@@ -296,6 +297,8 @@ fn terminal() -> io::Result<(OwnedFd, OwnedFd)> {
 struct Printed {
     kept: Vec<u8>,
     total: usize,
+    /// Whether nobody can print any more.
+    is_over: bool,
 }
 
 /// A program that runs in a sandbox; ended when dropped.
@@ -323,6 +326,7 @@ impl Program {
                 printed.kept.extend(&buffer[..room]);
                 printed.total += length;
             }
+            writer.lock().unwrap_or_else(PoisonError::into_inner).is_over = true;
         });
         Self { host: host.into(), command: words.join(" "), child, printed, ended: None, killed: None }
     }
@@ -371,6 +375,15 @@ impl Program {
             thread::sleep(Duration::from_millis(5));
         }
         !self.runs()
+    }
+
+    /// Waits a while until all that it printed, to its end, has been read.
+    pub fn wait_for_output(&self, patience: Duration) {
+        let started = Instant::now();
+        let is_over = || self.printed.lock().unwrap_or_else(PoisonError::into_inner).is_over;
+        while !is_over() && started.elapsed() < patience {
+            thread::sleep(Duration::from_millis(1));
+        }
     }
 
     /// The exit code of a program that has ended by itself.

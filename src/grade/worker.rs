@@ -143,8 +143,12 @@ fn tell(told: &Told) {
     let _ = stdout.flush();
 }
 
-/// Gives up root where this is root, and becomes root of new namespaces, in which everything is this process's own.
-fn become_root_of_nothing() -> Result<()> {
+/// Gives up root where this is root, and becomes root of new namespaces, in which everything is this process's own; the
+/// process namespace is that of its next child.
+///
+/// # Errors
+/// The machine forbids unprivileged user namespaces.
+pub fn become_root_of_nothing() -> Result<()> {
     let leaving = || "cannot become another user".to_string();
     // Root of a user namespace that has nobody else in it is a plain user outside.
     if getuid().is_root() && is_mapped(NOBODY) {
@@ -182,7 +186,10 @@ fn is_mapped(user: u32) -> bool {
 }
 
 /// Gives the new namespaces a /proc and a folder of their own, and puts the submission's files there, and nowhere else.
-fn furnish(job: &Job, submission: &mut Submission, own: fs::File) -> Result<Sandbox> {
+///
+/// # Errors
+/// The kernel refuses what a sandbox needs.
+pub fn furnish(job: &Job, submission: &mut Submission, own: fs::File) -> Result<Sandbox> {
     let nothing: Option<&str> = None;
     let failed = || "cannot furnish the sandbox".to_string();
     mount(nothing, "/", nothing, MsFlags::MS_REC | MsFlags::MS_PRIVATE, nothing).context(failed)?;

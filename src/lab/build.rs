@@ -219,7 +219,8 @@ fn bridge(network: &str, number: usize, ends: &[End<'_>], wires: &Net) -> io::Re
     Ok(())
 }
 
-fn veth(name: &str, index: u32, peer: LinkMessage) -> LinkMessage {
+/// A veth pair: this end, of this name and number, and its peer.
+pub fn veth(name: &str, index: u32, peer: LinkMessage) -> LinkMessage {
     LinkMessageBuilder::<LinkVeth>::new_with_info_kind(InfoKind::Veth)
         .name(name)
         .index(index)

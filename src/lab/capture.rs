@@ -1,6 +1,6 @@
 //! Packets as the interfaces of a host see them: an AF_PACKET socket of one network namespace (packet(7)).
 //!
-//! Used by `trace` and `lab capture` on every host at once, and by the stand-in for tcpdump. A frame is seen on its way
+//! Used by `trace`, `watch` and `lab capture` on every host at once, and by the stand-in for tcpdump. A frame is seen on its way
 //! out when the kernel hands it to the interface, on its way in before anything else looks at it.
 
 use std::collections::HashMap;
@@ -40,7 +40,7 @@ pub struct Frame {
     pub direction: Direction,
     /// When it passed, as the kernel has it: the time since 1970.
     pub at: Duration,
-    /// Its bytes, from the link-layer header on.
+    /// Its bytes, from the link-layer header on, as far as they were read.
     pub bytes: Vec<u8>,
     /// Its length on the wire, in bytes.
     pub length: usize,
@@ -83,6 +83,14 @@ impl Capture {
     /// # Errors
     /// The right to capture is missing.
     pub fn open() -> Result<Self> {
+        Self::with_room(BUFFER, LONGEST)
+    }
+
+    /// Opens it with other room: how much may wait in the kernel, and how much of a frame is read, in bytes.
+    ///
+    /// # Errors
+    /// As of [`Capture::open`].
+    pub fn with_room(waiting: usize, read: usize) -> Result<Self> {
         let preparing = || "cannot prepare a capture socket".to_string();
         let flags = SockFlag::SOCK_CLOEXEC | SockFlag::SOCK_NONBLOCK;
         let opened = socket(AddressFamily::Packet, SockType::Raw, flags, SockProtocol::EthAll);
@@ -90,10 +98,10 @@ impl Capture {
             .map_err(|errno| Error::environment("cannot open a capture socket").because(errno).hint(RUN_AS_ROOT))?;
         setsockopt(&socket, sockopt::ReceiveTimestampns, &true).context(preparing)?;
         // Without the right to have more, it has what the machine allows everybody.
-        if setsockopt(&socket, sockopt::RcvBufForce, &BUFFER).is_err() {
-            setsockopt(&socket, sockopt::RcvBuf, &BUFFER).context(preparing)?;
+        if setsockopt(&socket, sockopt::RcvBufForce, &waiting).is_err() {
+            setsockopt(&socket, sockopt::RcvBuf, &waiting).context(preparing)?;
         }
-        Ok(Self { socket, names: HashMap::new(), buffer: vec![0; LONGEST] })
+        Ok(Self { socket, names: HashMap::new(), buffer: vec![0; read] })
     }
 
     /// The next frame that waits; `None` where none does.
@@ -130,11 +138,19 @@ impl Capture {
             kind,
             direction: if outgoing { Direction::Out } else { Direction::In },
             at: time.unwrap_or_default(),
-            bytes: self.buffer[..length.min(LONGEST)].to_vec(),
+            bytes: self.buffer[..length.min(self.buffer.len())].to_vec(),
             length,
             is_foreign: from.pkttype() == libc::PACKET_OTHERHOST,
             protocol: u16::from_be(from.protocol()),
         }))
+    }
+
+    /// Has the kernel pass on only the frames that a program of its packet filter takes (socket(7), SO_ATTACH_FILTER).
+    ///
+    /// # Errors
+    /// The kernel finds the program wrong.
+    pub fn filter(&self, program: &[libc::sock_filter]) -> Result<()> {
+        sys::filter(self.socket.as_fd(), program).context(|| "cannot filter what is captured".into())
     }
 
     /// How many frames the kernel had no room for since the last call.

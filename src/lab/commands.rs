@@ -5,6 +5,7 @@ use std::os::fd::AsFd;
 use std::path::PathBuf;
 
 use clap::{Args, Subcommand};
+use log::warn;
 use nix::sys::signal::Signal;
 use nix::unistd::{Pid, Uid};
 
@@ -14,7 +15,7 @@ use crate::lab::lock::{RootLock, UserLock};
 use crate::lab::processes::Owner;
 use crate::lab::{Lab, Mode, build, check, clear, processes, record, root, rootless, status, tmux};
 use crate::topology::{HANDOUT, Topology};
-use crate::{output, sys};
+use crate::{output, sys, tun};
 
 const LAST_STEP: i64 = 4;
 
@@ -22,8 +23,9 @@ const LAST_STEP: i64 = 4;
 #[derive(Debug, Args)]
 pub struct LabArgs {
     /// The lab's name; several labs live side by side. As root its hosts are the namespaces NAME-useru, ...
-    #[arg(long = "lab", value_name = "NAME", default_value = root::DEFAULT, global = true, value_parser = lab_name)]
-    name: String,
+    /// [default: default]
+    #[arg(long = "lab", value_name = "NAME", global = true, value_parser = lab_name)]
+    name: Option<String>,
     #[command(subcommand)]
     command: LabCommand,
 }
@@ -56,8 +58,9 @@ enum LabCommand {
         #[arg(long, value_name = "N", value_parser = clap::value_parser!(u8).range(0..=LAST_STEP))]
         step: Option<u8>,
     },
-    /// Show the labs that are up: hosts, addresses, programs
+    /// Show the labs that are up, or the one that --lab names: hosts, addresses, programs
     #[command(after_help = "EXAMPLES:\n  vpnlab lab status\n  \
+        vpnlab lab status --lab group7    # one of several\n  \
         vpnlab lab status --json | jq -r '.[].hosts[].programs[].command'")]
     Status {
         /// Print JSON
@@ -107,6 +110,9 @@ enum LabCommand {
         /// The file, which is written anew; - for stdout
         #[arg(value_name = "FILE")]
         file: PathBuf,
+        /// Write no more than so many megabytes
+        #[arg(long, value_name = "MB", value_parser = clap::value_parser!(u64).range(1..=1_000_000))]
+        limit: Option<u64>,
     },
     /// Check the topology, as step 0 of the handout does: who reaches whom, and who must not
     #[command(after_help = "EXAMPLES:\n  vpnlab lab check\n  vpnlab lab check --json | jq .passed\n\n\
@@ -120,7 +126,7 @@ enum LabCommand {
 
 /// Runs `vpnlab lab`; returns the exit code.
 pub fn run(args: &LabArgs) -> Result<u8> {
-    let name = args.name.as_str();
+    let name = args.name.as_deref().unwrap_or(root::DEFAULT);
     // Tmux is the machine's business as well: on a host it would be a server that other hosts' panes depend on.
     refuse_inside(changes(&args.command) || matches!(args.command, LabCommand::Tmux { .. }))?;
     // `vpnlab lab status | head -1` ends quietly, as other programs do.
@@ -130,11 +136,11 @@ pub fn run(args: &LabArgs) -> Result<u8> {
         LabCommand::Up { topology, step, owner } => up(name, topology.as_ref(), *step, *owner).map(|()| 0),
         LabCommand::Down => down(name).map(|()| 0),
         LabCommand::Reset { step } => reset(name, *step).map(|()| 0),
-        LabCommand::Status { json } => status(*json).map(|()| 0),
+        LabCommand::Status { json } => status(args.name.as_deref(), *json).map(|()| 0),
         LabCommand::Exec { host, command } => run_on(name, host, Program::Command(command)),
         LabCommand::Shell { host } => run_on(name, host, Program::Shell),
         LabCommand::Tmux { hosts, no_attach } => tmux::run(&Lab::open(name)?, hosts, !no_attach),
-        LabCommand::Capture { file } => record::run(&Lab::open(name)?, file).map(|()| 0),
+        LabCommand::Capture { file, limit } => record::run(&Lab::open(name)?, file, *limit).map(|()| 0),
         LabCommand::Check { json } => check(name, *json),
     }
 }
@@ -234,7 +240,12 @@ fn up(name: &str, file: Option<&PathBuf>, step: Option<u8>, owner: Option<i32>) 
         return up(name, file, step, owner.map(|owner| owner.pid.as_raw()));
     }
     let hosts: Vec<_> = topology.hosts.iter().map(|host| host.name.as_str()).collect();
-    output::line(format_args!("lab {name} is up: {}", hosts.join(", ")))
+    output::line(format_args!("lab {name} is up: {}", hosts.join(", ")))?;
+    // The lab itself needs none, but whatever is done in it does.
+    if let Err(error) = tun::check_device() {
+        warn!("no step will work in it: {error}");
+    }
+    Ok(())
 }
 
 fn already_up(lab: &Lab, wanted: Option<&Topology>, step: Option<u8>) -> Result<()> {
@@ -335,8 +346,12 @@ fn check(name: &str, json: bool) -> Result<u8> {
     Ok(u8::from(!passed))
 }
 
-fn status(json: bool) -> Result<()> {
-    let labs = status::all()?;
+/// Shows all labs, or the one that was named.
+fn status(name: Option<&str>, json: bool) -> Result<()> {
+    let labs = match name {
+        Some(name) => vec![status::look_at(&Lab::open(name)?)?],
+        None => status::all()?,
+    };
     match json {
         true => output::line(format_args!("{:#}", serde_json::json!(labs))),
         false => output::text(status::text(&labs)),

@@ -25,7 +25,7 @@ use nix::unistd::{ForkResult, Pid, execvp, getuid, sethostname};
 
 use crate::error::{Context, Error, Result};
 use crate::lab::{Lab, Mode, names, namespace, processes, standin};
-use crate::output;
+use crate::logging;
 use crate::sys;
 use crate::topology;
 
@@ -69,7 +69,7 @@ pub fn run(lab: &Lab, host: &str, program: Program<'_>) -> Result<i32> {
     match sys::fork().context(|| format!("cannot start a program on {host}"))? {
         ForkResult::Child => {
             let error = become_program(lab, host, program, &handled);
-            output::error_line(format_args!("vpnlab: {}", error.1));
+            logging::fatal(&error.1);
             std::process::exit(error.0)
         }
         ForkResult::Parent { child } => {

@@ -31,7 +31,7 @@ impl RootLock {
             Err(error) => {
                 // The directory may have been made for it just now.
                 let _ = path.parent().map(fs::remove_dir);
-                Err(Error::failed(format!("cannot lock {}", path.display())).because(error))
+                Err(refused(&path, error))
             }
         })
     }
@@ -41,6 +41,17 @@ impl Drop for RootLock {
     /// The file and its directory go with the last lab, while the lock is still held.
     fn drop(&mut self) {
         let _ = root::tidy();
+    }
+}
+
+/// The error where root's labs cannot be locked: a root that may not write to /run is one of a user namespace.
+fn refused(path: &Path, error: io::Error) -> Error {
+    let what = format!("cannot lock {}", path.display());
+    match error.kind() {
+        io::ErrorKind::PermissionDenied | io::ErrorKind::ReadOnlyFilesystem => {
+            Error::environment(what).because(error).hint(root::NOT_THE_MACHINES)
+        }
+        _ => Error::failed(what).because(error),
     }
 }
 

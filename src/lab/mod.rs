@@ -4,18 +4,19 @@
 //! `root` (named namespaces, as `ip netns` has them). `build` wires either up; `host` runs programs in it; `commands`
 //! is what the user types.
 
-use std::io::Read;
+use std::fs::File;
 use std::os::fd::{AsFd, OwnedFd};
+use std::os::unix::fs::MetadataExt;
 
 use nix::errno::Errno;
-use nix::fcntl::OFlag;
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sched::CloneFlags;
 use nix::sys::signal::kill;
-use nix::sys::wait::waitpid;
-use nix::unistd::{ForkResult, Pid, getuid, pipe2};
+use nix::unistd::{Pid, getuid};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
+use crate::apart::apart;
 use crate::error::{Context, Error, Result};
 use crate::sys;
 use crate::topology::Topology;
@@ -31,6 +32,7 @@ pub mod host;
 pub mod lock;
 pub mod names;
 pub mod namespace;
+pub mod network;
 pub mod probe;
 pub mod processes;
 pub mod record;
@@ -73,6 +75,26 @@ pub enum Mode {
     Root,
 }
 
+/// What is there as long as a lab is.
+pub enum Presence {
+    /// The process that holds it.
+    Keeper(OwnedFd),
+    /// The file that root's labs have; it is removed first.
+    File(File),
+}
+
+impl Presence {
+    /// Whether nobody has ended the lab yet.
+    pub fn lasts(&self) -> bool {
+        match self {
+            Self::Keeper(keeper) => {
+                poll(&mut [PollFd::new(keeper.as_fd(), PollFlags::POLLIN)], PollTimeout::ZERO) == Ok(0)
+            }
+            Self::File(file) => file.metadata().is_ok_and(|file| file.nlink() > 0),
+        }
+    }
+}
+
 impl Lab {
     /// Looks for a lab of the calling user's.
     ///
@@ -109,7 +131,7 @@ impl Lab {
     /// There is none; the message says how to bring it up.
     pub fn open(name: &str) -> Result<Self> {
         Self::find(name)?.ok_or_else(|| {
-            let error = Error::failed(format!("lab {name} is not up"));
+            let error = Error::usage(format!("lab {name} is not up"));
             match !getuid().is_root() && root::names().iter().any(|other| other == name) {
                 true => error.hint("but root has one of that name: use sudo"),
                 false => error.hint(format!("bring it up: vpnlab lab up{}", option(name))),
@@ -123,6 +145,18 @@ impl Lab {
             Mode::Rootless { keeper, .. } => kill(*keeper, None) != Err(Errno::ESRCH),
             Mode::Root => root::is_up(&self.name),
         }
+    }
+
+    /// Something to know by whether the lab is still up, for whoever gives up their rights and cannot look any more.
+    ///
+    /// # Errors
+    /// It has just ended.
+    pub fn presence(&self) -> Result<Presence> {
+        let ended = || format!("lab {} is not up any more", self.name);
+        Ok(match &self.mode {
+            Mode::Rootless { keeper, .. } => Presence::Keeper(sys::pidfd(*keeper).context(ended)?),
+            Mode::Root => Presence::File(root::open_state(&self.name).context(ended)?),
+        })
     }
 
     /// The network namespace of a host.
@@ -147,22 +181,9 @@ impl Lab {
     /// # Errors
     /// What `work` met; its exit code is lost.
     pub fn apart<T: Serialize + DeserializeOwned>(&self, work: impl FnOnce() -> Result<T>) -> Result<T> {
-        let failed = || format!("cannot look into lab {}", self.name);
-        let (result, report) = pipe2(OFlag::O_CLOEXEC).context(failed)?;
-        match sys::fork().context(failed)? {
-            ForkResult::Child => {
-                let done = self.join().and_then(|()| work()).map_err(|error| error.to_string());
-                let written = serde_json::to_writer(std::fs::File::from(report), &done);
-                std::process::exit(i32::from(written.is_err()))
-            }
-            ForkResult::Parent { child } => {
-                drop(report);
-                let mut answer = String::new();
-                std::fs::File::from(result).read_to_string(&mut answer).context(failed)?;
-                waitpid(child, None).context(failed)?;
-                serde_json::from_str::<Result<T, String>>(&answer).context(failed)?.map_err(Error::failed)
-            }
-        }
+        let looking = || format!("cannot look into lab {}", self.name);
+        let answer = apart(looking, || self.join().and_then(|()| work()).map_err(|error| error.to_string()))?;
+        answer.map_err(Error::failed)
     }
 }
 

@@ -67,30 +67,63 @@ pub fn identity(namespace: &impl AsFd) -> Result<(u64, u64)> {
     Ok((stat.st_dev, stat.st_ino))
 }
 
-/// The error for a machine where this user may not make namespaces: what forbids it, and both ways out.
+/// The error for a machine where this user may not make namespaces: what forbids it, and the ways out.
 pub fn forbidden(cause: io::Error) -> Error {
-    let setting = |path: &str| fs::read_to_string(path).ok().map(|value| value.trim().to_string());
-    if getuid().is_root() {
+    let is_root = getuid().is_root();
+    let errno = Errno::from_raw(cause.raw_os_error().unwrap_or(0));
+    if is_root && errno == Errno::EPERM {
         return Error::environment("cannot make namespaces, though root").because(cause).hint(
             "this root lacks CAP_SYS_ADMIN, as in a container: give the container that capability, or use the machine itself",
         );
     }
-    let apparmor = setting("/proc/sys/kernel/apparmor_restrict_unprivileged_userns").as_deref() == Some("1");
-    let (why, way_out) = if setting("/proc/sys/kernel/unprivileged_userns_clone").as_deref() == Some("0") {
+    let (why, way_out) = obstacle(errno, setting);
+    let by_sudo = if is_root { "" } else { "either run with sudo, or " };
+    Error::environment(format!("cannot make a user namespace: {why}"))
+        .because(cause)
+        .hint(format!("{by_sudo}allow it: {way_out}"))
+}
+
+/// A setting of the kernel's (sysctl(8)), where it has it.
+pub fn setting(name: &str) -> Option<String> {
+    let value = fs::read_to_string(format!("/proc/sys/{}", name.replace('.', "/"))).ok()?;
+    Some(value.trim().to_string())
+}
+
+/// What forbids user namespaces, by the kernel's answer and its settings, and what allows them.
+fn obstacle(errno: Errno, setting: impl Fn(&str) -> Option<String>) -> (&'static str, &'static str) {
+    let is = |name: &str, value: &str| setting(name).as_deref() == Some(value);
+    if is("kernel.unprivileged_userns_clone", "0") {
         ("kernel.unprivileged_userns_clone is 0", "sudo sysctl -w kernel.unprivileged_userns_clone=1")
-    } else if setting("/proc/sys/user/max_user_namespaces").as_deref() == Some("0") {
+    } else if is("user.max_user_namespaces", "0") {
         ("user.max_user_namespaces is 0", "sudo sysctl -w user.max_user_namespaces=10000")
-    } else if apparmor {
+    } else if is("kernel.apparmor_restrict_unprivileged_userns", "1") {
         (
             "AppArmor forbids it (kernel.apparmor_restrict_unprivileged_userns is 1)",
             "sudo sysctl -w kernel.apparmor_restrict_unprivileged_userns=0, or an AppArmor profile for vpnlab with `userns,`",
         )
-    } else if cause.raw_os_error() == Some(Errno::ENOSPC as i32) || cause.raw_os_error() == Some(Errno::EUSERS as i32) {
+    } else if matches!(errno, Errno::ENOSPC | Errno::EUSERS) {
         ("a limit is reached", "sudo sysctl -w user.max_user_namespaces=10000 user.max_net_namespaces=10000")
     } else {
         ("a seccomp filter or a security module forbids it, as in a container", "run outside the container")
-    };
-    Error::environment(format!("cannot make a user namespace: {why}"))
-        .because(cause)
-        .hint(format!("either run with sudo, or allow it: {way_out}"))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_forbids_user_namespaces_is_named_by_the_setting_that_does() {
+        let with = |name: &'static str, value: &'static str, errno| {
+            obstacle(errno, move |asked| (asked == name).then(|| value.to_string())).0
+        };
+        for name in ["kernel.unprivileged_userns_clone", "user.max_user_namespaces"] {
+            assert_eq!(with(name, "0", Errno::EPERM), format!("{name} is 0"));
+            assert!(with(name, "1", Errno::EPERM).starts_with("a seccomp filter"), "{name}");
+        }
+        let restricted = "kernel.apparmor_restrict_unprivileged_userns";
+        assert!(with(restricted, "1", Errno::EACCES).starts_with("AppArmor forbids it"));
+        assert!(with(restricted, "0", Errno::EACCES).starts_with("a seccomp filter"));
+        assert_eq!(with("none", "", Errno::ENOSPC), "a limit is reached");
+    }
 }

@@ -93,10 +93,7 @@ fn running_for(lab: &str) -> Vec<Process> {
     // A plain user may have a lab of the same name, and so may the root of a container.
     let own = namespaces_of("self");
     let is_near = |pid: &i32| namespaces_of(&pid.to_string()) == own;
-    let is_ours = |pid: &i32| {
-        let environment = fs::read(format!("/proc/{pid}/environ")).unwrap_or_default();
-        environment.split(|byte| *byte == 0).any(|word| word == variable.as_bytes())
-    };
+    let is_ours = |pid: &i32| has_in_environment(*pid, &variable);
     pids().filter(is_near).filter(is_ours).filter_map(|pid| look_at(Pid::from_raw(pid))).collect()
 }
 
@@ -108,6 +105,25 @@ fn running_for(lab: &str) -> Vec<Process> {
 pub fn end_in(networks: &[impl AsFd], keep_shells: bool) -> Result<()> {
     let running = || Ok(running_in(networks)?.into_iter().flatten().collect());
     end_all(running, |process| keep_shells && process.is_lab_shell())
+}
+
+/// Ends the programs in these network namespaces that were started with this word, `NAME=VALUE`, in their environment.
+///
+/// # Errors
+/// As of [`end_in`].
+pub fn end_started_with(networks: &[impl AsFd], word: &str) -> Result<()> {
+    let running = || {
+        let mut found: Vec<Process> = running_in(networks)?.into_iter().flatten().collect();
+        found.retain(|process| has_in_environment(process.pid.as_raw(), word));
+        Ok(found)
+    };
+    end_all(running, |_| false)
+}
+
+/// Whether a process was started with this word, `NAME=VALUE`, in its environment.
+pub fn has_in_environment(pid: i32, word: &str) -> bool {
+    let environment = fs::read(format!("/proc/{pid}/environ")).unwrap_or_default();
+    environment.split(|byte| *byte == 0).any(|it| it == word.as_bytes())
 }
 
 /// Ends the programs of a whole lab of root's as [`end_in`] does: those in its network namespaces, and those that were

@@ -30,14 +30,21 @@ const FLUSH: TimeSpec = TimeSpec::new(0, 100_000_000);
 /// How often it is looked whether the lab is still up. `lab down` waits for whoever holds its namespaces, for some seconds.
 const LOOK: Duration = Duration::from_millis(500);
 
+/// What a frame needs in the file besides its bytes, at most.
+const AROUND_A_FRAME: u64 = 64;
+
+/// What is said, on stderr, once everything that passes is recorded.
+pub const BEGUN: &str = "recording what passes the hosts of lab";
+
 /// How much a pipe takes that has room at all, without letting the writer wait (pipe(7), PIPE_BUF).
 const PIPE_BUF: usize = 4096;
 
-/// Captures on every host of a lab into a file, or into stdout for `-`, until the user ends it, or the lab.
+/// Captures on every host of a lab into a file, or into stdout for `-`, until the user ends it, or the lab; of at most so many
+/// megabytes, if there is a limit.
 ///
 /// # Errors
 /// The file cannot be written.
-pub fn run(lab: &Lab, path: &Path) -> Result<()> {
+pub fn run(lab: &Lab, path: &Path, limit: Option<u64>) -> Result<()> {
     let name = if path == Path::new("-") { "stdout".to_string() } else { path.display().to_string() };
     let failed = || format!("cannot write {name}");
     let file = open(path)?;
@@ -47,12 +54,10 @@ pub fn run(lab: &Lab, path: &Path) -> Result<()> {
     let mut captures = lab.networks.hosts.iter().map(open).collect::<Result<Vec<_>>>()?;
     let mut record =
         Record::new(&lab.topology, BufWriter::new(Patient { file, lab, end: Rc::clone(&end) })).context(failed)?;
-    output::error_line(format_args!(
-        "recording what passes the hosts of lab {} into {}; Ctrl-C ends it",
-        lab.name, name
-    ));
+    output::error_line(format_args!("{BEGUN} {} into {name}; Ctrl-C ends it", lab.name));
 
     let (mut packets, mut lost) = (0_u64, 0_u64);
+    let (mut room, mut left_out) = (limit.map_or(u64::MAX, |megabytes| megabytes << 20), 0_u64);
     let mut is_flushed = false;
     let mut looked = Instant::now();
     // What waits for a stalled reader at the end is lost.
@@ -92,13 +97,23 @@ pub fn run(lab: &Lab, path: &Path) -> Result<()> {
         }
         turn.sort_by_key(|(_, frame)| frame.at);
         for (host, frame) in turn {
+            let needed = frame.bytes.len() as u64 + AROUND_A_FRAME;
+            room = room.saturating_sub(needed);
+            if room == 0 {
+                left_out += 1;
+                continue;
+            }
             unless_stalled(record.frame(host, &frame))?;
             packets += u64::from(!end.is_stalled.get());
         }
     }
     unless_stalled(record.flush())?;
+    let left_out = match (limit, left_out) {
+        (Some(limit), 1..) => format!("; {left_out} more came after it had reached {limit} MB"),
+        _ => String::new(),
+    };
     let lost = if lost > 0 { format!("; {lost} more came faster than they could be written") } else { String::new() };
-    output::error_line(format_args!("{packets} packets in {name}{lost}"));
+    output::error_line(format_args!("{packets} packets in {name}{left_out}{lost}"));
     Ok(())
 }
 

@@ -49,7 +49,11 @@ pub fn all() -> Result<Vec<LabStatus>> {
     Ok(labs)
 }
 
-fn look_at(lab: &Lab) -> Result<LabStatus> {
+/// Looks at one lab.
+///
+/// # Errors
+/// It cannot be looked into.
+pub fn look_at(lab: &Lab) -> Result<LabStatus> {
     let (mode, keeper) = match lab.mode {
         Mode::Rootless { keeper, .. } => ("without root", Some(keeper.as_raw())),
         Mode::Root => ("as root", None),

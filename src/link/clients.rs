@@ -18,6 +18,7 @@ use crate::addresses::{Addresses, Known};
 use crate::counts::Cause;
 use crate::link::peers::{News, Peers, Refused};
 use crate::link::plain;
+use crate::link::sieve::Sieve;
 use crate::packet::{Ends, protocol};
 
 /// How long at least between two looks at the addresses for the sake of sources that are none of a client's.
@@ -145,6 +146,13 @@ impl Clients {
             let host = from.ip().to_canonical();
             allowed.iter().any(|network| network.contains(&host))
         }
+    }
+
+    /// What may speak, and where inner sources lie, for the time of a flood.
+    pub fn sieve(&self) -> Sieve {
+        let known = self.addresses.now();
+        let inner = known.of_tun.iter().chain(&self.rules.allow_source).map(IpNet::trunc).collect();
+        Sieve { outer: self.rules.allow_peer.clone(), inner }
     }
 
     /// Takes a packet between these ends that has come from there, or says why not.

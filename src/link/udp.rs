@@ -21,6 +21,7 @@ use crate::error::{Context, Error, RUN_AS_ROOT, Result};
 use crate::fast::Parts;
 use crate::fast::udp::{Messages, runs};
 use crate::link::clients::{Change, Clients, Rules, Told};
+use crate::link::sieve::{Flood, Look, Sieve};
 use crate::link::{Batch, Link, plain};
 use crate::packet::{self, protocol};
 use crate::path::Path;
@@ -41,6 +42,11 @@ pub struct UdpLink {
     peer: Peer,
     path: Rc<Path>,
     counts: Counts,
+    flood: Flood,
+    /// What the kernel lets through, while there is a flood.
+    sieve: Option<Sieve>,
+    /// How many datagrams the kernel had dropped at the last look.
+    dropped: u32,
     many: Option<Messages>,
     /// The packets of a batch, each with where it goes; and the runs that they make.
     routed: Vec<(Range<usize>, SocketAddr)>,
@@ -101,8 +107,19 @@ impl UdpLink {
         let known = if let Peer::Server(server) = peer { Some(server) } else { None };
         let local = socket.local_addr().context(|| "cannot ask for the socket's address".into())?;
         let path = Rc::new(Path::new(local.ip(), known));
-        let (routed, runs) = (Vec::new(), Vec::new());
-        Ok(Self { socket, peer, path, counts: Counts::default(), many: None, routed, runs, recording: None })
+        Ok(Self {
+            socket,
+            peer,
+            path,
+            counts: Counts::default(),
+            flood: Flood::default(),
+            sieve: None,
+            dropped: 0,
+            many: None,
+            routed: Vec::new(),
+            runs: Vec::new(),
+            recording: None,
+        })
     }
 
     /// Judges the inner sources of a server's clients by these addresses.
@@ -164,6 +181,14 @@ impl UdpLink {
 
     /// Decides on a datagram that lies at `place` in the batch's buffer: only IP packets from the right place go on.
     fn accept(&mut self, place: Range<usize>, from: SocketAddr, now: Duration, into: &mut Batch) {
+        let before = self.counts.received.packets;
+        self.judge(place, from, now, into);
+        if self.counts.received.packets == before {
+            self.flood.refused();
+        }
+    }
+
+    fn judge(&mut self, place: Range<usize>, from: SocketAddr, now: Duration, into: &mut Batch) {
         if let Some((recording, local)) = &self.recording {
             recording.datagram(Direction::In, *local, from, &into.bytes()[place.clone()]);
         }
@@ -224,8 +249,9 @@ impl UdpLink {
         self.path.leads_to(from);
     }
 
-    /// Looks now and then which clients are in use.
+    /// Looks now and then whether there is a flood, and which clients are in use.
     fn survey(&mut self, now: Duration) {
+        self.stem(now);
         if let Peer::Clients(clients) = &mut self.peer
             && let Some(hosts) = clients.survey(now)
         {
@@ -235,6 +261,41 @@ impl UdpLink {
                 self.path.leads_only_to(&hosts);
             }
         }
+    }
+
+    /// Lets the kernel refuse what would be refused, while there is much of it; counts what it has dropped.
+    fn stem(&mut self, now: Duration) {
+        let (socket, before) = (self.socket.as_fd(), &mut self.dropped);
+        let (look, dropped) = self.flood.look(now, || {
+            let all = sys::datagrams_dropped(socket).unwrap_or(*before);
+            u64::from(all.wrapping_sub(std::mem::replace(before, all)))
+        });
+        let cause = if self.sieve.is_some() { Cause::Flood } else { Cause::QueueFull };
+        self.counts.drops.note_many(cause, dropped);
+        let sieve = match look {
+            Look::NotYet | Look::Calm => return,
+            Look::Begins | Look::Lasts => Some(match &self.peer {
+                Peer::Server(server) => Sieve { outer: vec![server.ip().to_canonical().into()], inner: Vec::new() },
+                Peer::Clients(clients) => clients.sieve(),
+            }),
+            Look::Ends => None,
+        };
+        if sieve != self.sieve {
+            self.set_sieve(sieve);
+        }
+    }
+
+    fn set_sieve(&mut self, sieve: Option<Sieve>) {
+        let program = sieve.as_ref().map(Sieve::program).unwrap_or_default();
+        if let Err(error) = sys::filter(self.socket.as_fd(), &program) {
+            return debug!("cannot filter a flood: {error}");
+        }
+        match (&self.sieve, &sieve) {
+            (None, Some(_)) => info!("A flood of datagrams is refused: from now on by the kernel, all but a sample"),
+            (Some(_), None) => info!("The flood is over: every datagram is looked at again"),
+            _ => debug!("The filter against a flood follows the addresses"),
+        }
+        self.sieve = sieve;
     }
 
     /// Receives one datagram, or many.

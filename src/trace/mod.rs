@@ -77,6 +77,9 @@ pub struct TraceArgs {
     /// Print JSON
     #[arg(long)]
     json: bool,
+    /// With the JSON also the text, in its field `text`
+    #[arg(long, hide = true, requires = "json")]
+    text: bool,
     /// Write all that was captured to FILE, for Wireshark, with a comment on each packet of the journey
     #[arg(long, value_name = "FILE")]
     pcapng: Option<PathBuf>,
@@ -119,10 +122,16 @@ pub fn run(args: &TraceArgs) -> Result<u8> {
     let after = evidence::look(&lab, ANSWERS)?;
     let scene = seen.scene(&lab, &echo, &after);
     let verdict = seen.verdict(&scene)?;
-    match args.json {
-        true => output::line(format_args!("{:#}", as_json(args, &scene, &seen, verdict.as_ref()))),
-        false => output::text(as_text(args, &scene, &seen, verdict.as_ref())),
-    }?;
+    let text = || as_text(args, &scene, &seen, verdict.as_ref());
+    if args.json {
+        let mut json = as_json(args, &scene, &seen, verdict.as_ref());
+        if args.text {
+            json["text"] = text().into();
+        }
+        output::line(format_args!("{json:#}"))?;
+    } else {
+        output::text(text())?;
+    }
     if let (Some(file), Some(path)) = (file, &args.pcapng) {
         write(file, &scene).context(|| format!("cannot write {}", path.display()))?;
     }

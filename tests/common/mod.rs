@@ -18,6 +18,7 @@ use std::time::{Duration, Instant};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::{Pid, getuid};
 
+pub mod browser;
 pub mod terminal;
 
 /// How long anything may take that is expected to happen.
@@ -53,14 +54,19 @@ macro_rules! for_each_user {
 /// A user on this machine, with a vpnlab that they can run.
 pub struct Machine {
     pub user: User,
-    /// For root: the process whose mount namespace holds root's own /run and /etc.
+    /// For root, and for a plain user apart: the process whose namespaces hold a /run and an /etc of their own.
     holder: Option<Child>,
 }
 
 impl Machine {
     pub fn new(user: User) -> Self {
-        let holder = (user == User::Root).then(private_root);
+        let holder = (user == User::Root).then(|| private_machine(user));
         Self { user, holder }
+    }
+
+    /// A plain user on a machine apart, where no labs but this user's own are to be found, whatever their names.
+    pub fn apart() -> Self {
+        Self { user: User::Plain, holder: Some(private_machine(User::Plain)) }
     }
 
     /// A command run as this user, with the signals as a terminal's shell has them: whoever runs the tests in the
@@ -73,14 +79,16 @@ impl Machine {
                     command.args(["--preserve-credentials", "--user"]);
                 }
                 command.args(["--mount", "--pid", "--net", "--wd=/", "--target"]);
-                command.arg(namespace_pid(holder).to_string()).args(["--", "env", "--default-signal"]);
+                command.arg(namespace_pid(holder).to_string()).arg("--");
+                if self.user == User::Plain && is_root {
+                    command.args(NOBODY);
+                }
+                command.args(["env", "--default-signal"]);
                 command
             }
             (None, true) => {
-                // A user that owns nothing.
-                let mut command = Command::new("setpriv");
-                command.args(["--reuid=65534", "--regid=65534", "--clear-groups", "--inh-caps=-all", "--"]);
-                command.args(["env", "--default-signal"]);
+                let mut command = Command::new(NOBODY[0]);
+                command.args(&NOBODY[1..]).args(["env", "--default-signal"]);
                 command
             }
             (None, false) => {
@@ -125,14 +133,19 @@ impl Drop for Machine {
     }
 }
 
+/// Runs a command as a user that owns nothing.
+const NOBODY: [&str; 6] = ["setpriv", "--reuid=65534", "--regid=65534", "--clear-groups", "--inh-caps=-all", "--"];
+
 /// Where vpnlab is by the name of tcpdump, in root's own /run.
 const OWN_PROGRAMS: &str = "/run/programs";
 
-/// A shell that holds mount, process and network namespaces in which root has its own /run and /etc.
-fn private_root() -> Child {
+/// A shell that holds mount, process and network namespaces in which this user has a /run and an /etc of their own.
+fn private_machine(user: User) -> Child {
     let mut unshare = Command::new("unshare");
-    if !getuid().is_root() {
-        unshare.args(["--user", "--map-root-user"]);
+    match (getuid().is_root(), user) {
+        (true, _) => {}
+        (false, User::Root) => _ = unshare.args(["--user", "--map-root-user"]),
+        (false, User::Plain) => _ = unshare.args(["--user", "--map-current-user", "--keep-caps"]),
     }
     // /etc is a copy of what can be read of it, but for the machine's own /etc/netns.
     let script = "set -e; umount -R /run/netns 2>/dev/null || true; mount -t tmpfs tmpfs /run; \

@@ -101,6 +101,8 @@ for_each_user! {
             assert!(lab.pings("useru", "userv"));
         }
         assert!(!server.stderr().contains("panicked"), "{}", server.stderr());
+        let said = server.stderr().matches("[INFO] Nobody reads stdout any more").count();
+        assert_eq!(said, 1, "{}", server.stderr());
         assert!(server.stdout().lines().count() == 1, "{}", server.stdout());
     }
 

@@ -165,7 +165,7 @@ for_each_user! {
         says(&["useru", "useru"], "useru cannot trace to itself");
         says(&["--size", "43"], "a number of bytes from 44 to 65535");
         says(&["--pcapng", "/nowhere/t.pcapng"], "cannot write /nowhere/t.pcapng: No such file or directory");
-        let down = lab.machine.vpnlab(&["trace", "--lab", "none"]).expect(1);
+        let down = lab.machine.vpnlab(&["trace", "--lab", "none"]).expect(2);
         assert!(down.stderr.contains("lab none is not up; bring it up: vpnlab lab up --lab none"), "{down:#?}");
         // Inside a host, a plain user's labs cannot be seen; root's can.
         let inside = lab.exec("useru", &["vpnlab", "trace", "--lab", &lab.name, "useru", "server"]);

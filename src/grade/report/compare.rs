@@ -1,6 +1,6 @@
 //! Two texts beside each other, as HTML: what is expected, and what was seen. Used by the page alone.
 
-use super::html::escaped;
+use crate::page::escaped;
 
 /// Texts with more words than this are not compared: it takes their product.
 const MOST_WORDS: usize = 400;

@@ -2,14 +2,9 @@
 //! elsewhere; whatever a student wrote is text in it, and nothing else.
 
 use super::compare::compared;
-use super::{index, ladder, one_line, points, points_of, reason_of, shown, tally};
+use super::{index, one_line, points, points_of, reason_of, tally};
 use crate::grade::model::{CauseSeen, Check, Grade, Status, StepGrade, Transcript, VERSION};
-
-/// How the page looks. Light or dark as the reader's system is; light on paper.
-const STYLE: &str = include_str!("page.css");
-
-/// Nothing may be loaded, and nothing may run, should a text get through as markup after all.
-const POLICY: &str = "default-src 'none'; style-src 'unsafe-inline'; base-uri 'none'; form-action 'none'";
+use crate::page::{document, escaped, ladder};
 
 /// The page about these submissions; more than one are led by a table of them.
 pub fn page(grades: &[Grade]) -> String {
@@ -17,37 +12,14 @@ pub fn page(grades: &[Grade]) -> String {
         [grade] => (format!("{}: {}", one_line(&grade.submission), score(grade)), 1),
         _ => (format!("{} submissions graded", grades.len()), 2),
     };
-    let mut html = format!(
-        "<!doctype html>\n<html lang='en'>\n<head>\n<meta charset='utf-8'>\n\
-         <meta http-equiv='Content-Security-Policy' content=\"{POLICY}\">\n\
-         <meta name='viewport' content='width=device-width, initial-scale=1'>\n\
-         <meta name='color-scheme' content='light dark'>\n<meta name='referrer' content='no-referrer'>\n\
-         <title>{}</title>\n<style>\n{STYLE}</style>\n</head>\n<body>\n<main id='top'>\n",
-        escaped(&title)
-    );
+    let mut html = String::new();
     if grades.len() != 1 {
         html += &index::table(grades);
     }
     for (place, grade) in grades.iter().enumerate() {
         html += &Article { grade, place, level }.html();
     }
-    html + "</main>\n</body>\n</html>\n"
-}
-
-/// A text in which nothing is markup, between tags and within quotes.
-pub(super) fn escaped(text: &str) -> String {
-    let mut escaped = String::with_capacity(text.len());
-    for character in shown(text).chars() {
-        match character {
-            '&' => escaped.push_str("&amp;"),
-            '<' => escaped.push_str("&lt;"),
-            '>' => escaped.push_str("&gt;"),
-            '"' => escaped.push_str("&quot;"),
-            '\'' => escaped.push_str("&#39;"),
-            _ => escaped.push(character),
-        }
-    }
-    escaped
+    document(&title, &html)
 }
 
 /// A submission's part of the page.

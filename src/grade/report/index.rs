@@ -2,9 +2,10 @@
 
 use std::collections::BTreeMap;
 
-use super::html::{class, escaped, in_short, named, score, short, status_of, symbol, word};
+use super::html::{class, in_short, named, score, short, status_of, symbol, word};
 use super::{points, points_of};
 use crate::grade::model::{Grade, Status};
+use crate::page::escaped;
 
 /// The table of all submissions.
 pub fn table(grades: &[Grade]) -> String {

@@ -6,6 +6,7 @@ use std::io;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
+use nix::errno::Errno;
 use nix::mount::{MntFlags, MsFlags, mount, umount2};
 
 use crate::error::{Context, Error, Result};
@@ -114,7 +115,12 @@ fn make_shared() -> Result<()> {
     let share = || mount(nothing, NAMESPACES, nothing, MsFlags::MS_SHARED | MsFlags::MS_REC, nothing);
     if share().is_err() {
         fs::write(mounted(), "").context(|| format!("cannot write into {STATE}"))?;
-        mount(Some(NAMESPACES), NAMESPACES, nothing, MsFlags::MS_BIND | MsFlags::MS_REC, nothing).context(failed)?;
+        mount(Some(NAMESPACES), NAMESPACES, nothing, MsFlags::MS_BIND | MsFlags::MS_REC, nothing).map_err(|errno| {
+            match errno {
+                Errno::EPERM => Error::environment(failed()).because(errno).hint(root::NOT_THE_MACHINES),
+                _ => Error::failed(failed()).because(errno),
+            }
+        })?;
         share().context(failed)?;
     }
     Ok(())

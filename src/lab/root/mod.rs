@@ -29,6 +29,10 @@ use files::{ETC, LOCK, NAMESPACES, STATE, files_in, is_empty_file, remove, state
 /// The name of the lab whose hosts are named as they are in the topology.
 pub const DEFAULT: &str = "default";
 
+/// What is to be done by a root that may not do what root's labs need.
+pub const NOT_THE_MACHINES: &str =
+    "this root is none of the machine's, as under unshare -r: run it as yourself, without root, or with sudo";
+
 /// How the first line of the state file begins where the lab depends on a process: its id and start time follow.
 const OWNER: &str = "# owner ";
 
@@ -86,6 +90,11 @@ pub enum Found {
 /// Whether there is a lab of this name, whole or not. It ends before the kernel takes its interfaces back.
 pub fn is_up(lab: &str) -> bool {
     state_file(lab).exists()
+}
+
+/// Opens the file that is there as long as the lab is.
+pub fn open_state(lab: &str) -> std::io::Result<File> {
+    File::open(state_file(lab))
 }
 
 /// Looks for a lab.

@@ -1,8 +1,42 @@
 //! The way of a packet as an inline SVG: a lane for each host, and a line from place to place down to where it ends.
 
-use super::html::escaped;
-use super::{one_line, wrap};
-use crate::grade::model::{Ladder, Ladders, Rung};
+use serde::{Deserialize, Serialize};
+
+use super::escaped;
+use super::text::{one_line, wrap};
+
+/// Two ways of one packet.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Ladders {
+    /// As it was seen.
+    pub seen: Ladder,
+    /// As it should have been.
+    pub expected: Ladder,
+}
+
+/// The way of a packet: a lane for each host, a row for each place.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Ladder {
+    /// The hosts, in the order of their lanes.
+    pub hosts: Vec<String>,
+    /// The places, in the order in which the packet came by.
+    pub rows: Vec<Rung>,
+}
+
+/// One place.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Rung {
+    /// The host.
+    pub host: String,
+    /// Its interface.
+    pub interface: String,
+    /// Whether it came into the host there; else it left.
+    pub incoming: bool,
+    /// Milliseconds since the first place; nothing where it is only expected.
+    pub milliseconds: Option<f64>,
+    /// What is new there: "in UDP 10.1.2.2:40000 > 10.1.2.3:9090".
+    pub text: String,
+}
 
 /// Where the first lane is: to the left of it the milliseconds, and an interface's name.
 const FIRST_LANE: usize = 108;
@@ -59,6 +93,18 @@ pub fn figures(ladders: &Ladders) -> String {
         false => figure("As it should be", &expected_says, expected, Kind::Expected),
     };
     format!("<div class='ladders'>\n{seen}{expected}</div>\n")
+}
+
+/// One way by itself, which ends where it should or was lost there.
+pub fn figure(title: &str, says: &str, ladder: &Ladder, arrived: bool) -> String {
+    let nothing = Ladder { hosts: Vec::new(), rows: Vec::new() };
+    let ladders = Ladders { seen: ladder.clone(), expected: nothing };
+    let drawing = draw(ladder, Kind::Seen, &hosts(&ladders), &heights(&ladders), ladder.rows.len(), arrived);
+    format!(
+        "<figure><figcaption><b>{}</b>: {}</figcaption>\n<div class='scroll'>{drawing}</div></figure>\n",
+        escaped(&one_line(title)),
+        escaped(&one_line(says))
+    )
 }
 
 /// How many places of both are the same from the start.
@@ -209,6 +255,15 @@ mod tests {
         assert_eq!(html.matches("class='place missing'").count(), 2);
         // Both have the lane of the host that the packet never came to.
         assert_eq!(html.matches(">userv</text>").count(), 2);
+    }
+
+    #[test]
+    fn one_way_is_drawn_by_itself() {
+        let seen = forwarding().seen;
+        let lost = figure("useru > userv", "it ends at <server>", &seen, false);
+        assert!(lost.contains("it ends here") && lost.contains("&lt;server&gt;"), "{lost}");
+        let arrived = figure("useru > userv", "it is back", &seen, true);
+        assert!(arrived.contains(">arrived</text>") && !arrived.contains("odd"), "{arrived}");
     }
 
     #[test]
