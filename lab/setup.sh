@@ -27,15 +27,15 @@ c++:g++
 tshark:tshark
 chromium:chromium
 setcap:libcap2-bin
-zip:zip
-arping:iputils-arping
-tmux:tmux
 dpkg-shlibdeps:dpkg-dev
 lintian:lintian
 man:man-db
 /usr/share/bash-completion/bash_completion:bash-completion
 zsh:zsh
 fish:fish
+zip:zip
+arping:iputils-arping
+tmux:tmux
 '
 
 case ${1-} in

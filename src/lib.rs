@@ -8,6 +8,7 @@
 //! | the grader | [`grade`] | anybody's programs, judged step by step by what they do on the wire |
 //! | the report | [`report`] | a student's evidence, from a running lab |
 //! | the x-ray | [`trace`] | one packet's journey through the lab, and why it ended |
+//! | the projector | [`watch`] | a running lab, live on a terminal |
 //! | the handout | [`steps`] | a file per step; steps never import each other |
 //! | the testbed | [`lab`], [`demo`] | hosts as namespaces; the handout as a story |
 //! | a step's surroundings | [`lines`], [`counts`], [`logging`], [`recording`], [`upkeep`], [`signals`], [`clock`], [`memory`], [`privileges`], [`keeper`] | what is printed, counted, logged; what is done beside packets; a small resident size; rights: given up, and kept by whom |

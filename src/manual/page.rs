@@ -128,7 +128,7 @@ impl After {
         for block in text.split("\n\n") {
             let mut lines = block.trim().lines().peekable();
             if lines.next_if_eq(&"EXAMPLES:").is_some() {
-                after.examples.extend(lines.map(example));
+                lines.for_each(|line| after.example(line));
                 continue;
             }
             let paragraph = lines.collect::<Vec<_>>().join(" ");
@@ -144,13 +144,18 @@ impl After {
         }
         after
     }
-}
 
-/// `COMMAND  what it does` or `COMMAND  # what it does`.
-fn example(line: &str) -> (String, String) {
-    let (command, what) = line.trim().split_once("  ").unwrap_or((line.trim(), ""));
-    let what = what.trim();
-    (command.into(), what.strip_prefix("# ").unwrap_or(what).into())
+    /// `COMMAND  what it does`, or `COMMAND  # what it does`; a line that is indented further goes on about the one above.
+    fn example(&mut self, line: &str) {
+        match self.examples.last_mut() {
+            Some((_, what)) if line.starts_with("    ") => *what = format!("{what} {}", line.trim()).trim().into(),
+            _ => {
+                let (command, what) = line.trim().split_once("  ").unwrap_or((line.trim(), ""));
+                let what = what.trim();
+                self.examples.push((command.into(), what.strip_prefix("# ").unwrap_or(what).into()));
+            }
+        }
+    }
 }
 
 fn paragraphs(roff: &mut Roff, paragraphs: &[impl AsRef<str>]) {
@@ -243,10 +248,10 @@ mod tests {
     #[test]
     fn the_text_after_the_options_is_taken_apart() {
         let after = After::parse(
-            "The MTU is 1500.\n\nEXAMPLES:\n  vpnlab a   first\n  vpnlab b --c  # second\n  vpnlab d\n\nThe exit code is 1.\n\nFor\nmore.",
+            "The MTU is 1500.\n\nEXAMPLES:\n  vpnlab a   first\n  vpnlab b --c  # second\n  vpnlab d\n      third\n\nThe exit code is 1.\n\nFor\nmore.",
         );
         assert_eq!(after.description, ["The MTU is 1500."]);
-        let examples = [("vpnlab a", "first"), ("vpnlab b --c", "second"), ("vpnlab d", "")];
+        let examples = [("vpnlab a", "first"), ("vpnlab b --c", "second"), ("vpnlab d", "third")];
         assert_eq!(after.examples, examples.map(|(command, what)| (command.into(), what.into())));
         assert_eq!((after.exit_status, after.notes), (vec!["The exit code is 1.".into()], vec!["For more.".into()]));
     }

@@ -10,14 +10,15 @@ use crate::tmux::Tmux;
 for_each_user! {
     fn every_key_and_signal_that_ends_it_restores_the_terminal(user: User) {
         let lab = Lab::up(user);
-        let ends: [(&str, &dyn Fn(&Tmux<'_>)); 7] = [
-            ("q", &|tmux| tmux.types(&["q"])),
-            ("Ctrl-C", &|tmux| tmux.types(&["C-c"])),
-            ("an open packet", &|tmux| tmux.types(&["?", "q"])),
-            ("SIGTERM", &|tmux| tmux.signal("TERM")),
-            ("SIGHUP", &|tmux| tmux.signal("HUP")),
-            ("SIGINT", &|tmux| tmux.signal("INT")),
-            ("SIGQUIT", &|tmux| tmux.signal("QUIT")),
+        type End = fn(&Tmux<'_>);
+        let ends: [(&str, End); 7] = [
+            ("q", |tmux| tmux.types(&["q"])),
+            ("Ctrl-C", |tmux| tmux.types(&["C-c"])),
+            ("an open packet", |tmux| tmux.types(&["?", "q"])),
+            ("SIGTERM", |tmux| tmux.signal("TERM")),
+            ("SIGHUP", |tmux| tmux.signal("HUP")),
+            ("SIGINT", |tmux| tmux.signal("INT")),
+            ("SIGQUIT", |tmux| tmux.signal("QUIT")),
         ];
         for (name, end) in ends {
             eprintln!("{name}");

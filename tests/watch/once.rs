@@ -3,7 +3,7 @@
 use serde_json::Value;
 
 use super::{quiet, tunnel};
-use crate::common::{self, Lab, Program, User};
+use crate::common::{self, Lab, Program};
 use crate::for_each_user;
 
 /// Looks while a ping goes on, once it has begun.

@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use super::{masked, quiet, tunnel, watch};
-use crate::common::{self, Lab, PATIENCE, User};
+use crate::common::{self, Lab, PATIENCE};
 use crate::for_each_user;
 use crate::tmux::Tmux;
 
