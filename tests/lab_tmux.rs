@@ -278,7 +278,7 @@ for_each_user! {
         desk.types("userw", "trap '' HUP TERM; sleep 1000");
         desk.lab.lab(&["down"]).ok();
         desk.is_gone();
-        let done = desk.opens(&["--no-attach"]).expect(1);
+        let done = desk.opens(&["--no-attach"]).expect(2);
         assert!(done.stderr.contains("is not up; bring it up: vpnlab lab up --lab "), "{done:#?}");
         desk.is_gone();
         desk.lab.lab(&["up"]).ok();
