@@ -54,7 +54,11 @@ for_each_user! {
         lab.exec("useru", &["ping", "-c1", "userv"]).ok();
         is(&tmux, &lab, "ping.txt", masked::overview);
 
-        tmux.types(&["Home", "Enter", "Down"]);
+        tmux.types(&["Home"]);
+        tmux.shows("what is picked", |screen| screen.iter().any(|line| line.starts_with('>')));
+        tmux.types(&["Enter"]);
+        tmux.shows_text("out of useru through eth0");
+        tmux.types(&["Down"]);
         is(&tmux, &lab, "opened.txt", masked::opened);
 
         tmux.types(&["Escape", "Escape", "h", "h", "h", "t", "Up"]);
