@@ -188,7 +188,7 @@ impl Watch {
     /// Shows it until the user ends it, or the lab.
     fn live(mut self) -> Result<()> {
         let mut signals = Signals::block()?;
-        let mut screen = Screen::open()?;
+        let mut screen = Screen::open(self.look.has_colour)?;
         let end = self.rounds(&mut signals, &mut screen);
         drop(screen);
         if end? == End::Lab {

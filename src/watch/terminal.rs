@@ -13,6 +13,7 @@ use ratatui::backend::CrosstermBackend;
 use ratatui::buffer::Buffer;
 use ratatui::crossterm::cursor::{Hide, Show};
 use ratatui::crossterm::execute;
+use ratatui::crossterm::style::force_color_output;
 use ratatui::crossterm::terminal::{EnterAlternateScreen, LeaveAlternateScreen, disable_raw_mode, enable_raw_mode};
 
 use crate::error::{Context, Result};
@@ -23,11 +24,11 @@ pub struct Screen {
 }
 
 impl Screen {
-    /// Takes the terminal that standard input and output are.
+    /// Takes the terminal that standard input and output are; with colours or without, whatever NO_COLOR says.
     ///
     /// # Errors
     /// They are none, or it is gone.
-    pub fn open() -> Result<Self> {
+    pub fn open(has_colour: bool) -> Result<Self> {
         static HOOK: Once = Once::new();
         HOOK.call_once(|| {
             let say = panic::take_hook();
@@ -36,6 +37,8 @@ impl Screen {
                 say(what);
             }));
         });
+        // Whether there are colours is decided elsewhere (--color).
+        force_color_output(has_colour);
         let terminal = Terminal::new(CrosstermBackend::new(BufWriter::new(io::stdout())));
         let screen = Self { terminal: terminal.context(failed)? };
         take().context(failed)?;

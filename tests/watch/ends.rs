@@ -60,9 +60,9 @@ for_each_user! {
         );
         let command = format!("{} watch --lab none-here", common::vpnlab().display());
         let tmux = Tmux::open(&lab.machine, "", &command);
-        let screen = tmux.is_restored(1);
+        let screen = tmux.is_restored(2);
         assert!(screen.iter().any(|line| line.starts_with("vpnlab: lab none-here is not up; bring it up")), "{screen:#?}");
-        let done = lab.machine.vpnlab(&["watch", "--once", "--lab", "none-here"]).expect(1);
+        let done = lab.machine.vpnlab(&["watch", "--once", "--lab", "none-here"]).expect(2);
         assert!(done.stderr.starts_with("vpnlab: lab none-here is not up"), "{done:#?}");
         let done = lab.machine.vpnlab(&["watch", "--once", "--lab", &lab.name, "--host", "nobody"]).expect(2);
         assert!(done.stderr.contains("no host named nobody in this lab; its hosts are useru, "), "{done:#?}");
@@ -115,7 +115,7 @@ for_each_user! {
 #[test]
 #[ignore = "it panics, as the test below wants it to"]
 fn panics_on_a_terminal() {
-    let _screen = vpnlab::watch::terminal::Screen::open().unwrap();
+    let _screen = vpnlab::watch::terminal::Screen::open(false).unwrap();
     panic!("something is wrong");
 }
 

@@ -54,7 +54,11 @@ for_each_user! {
         lab.exec("useru", &["ping", "-c1", "userv"]).ok();
         is(&tmux, &lab, "ping.txt", masked::overview);
 
-        tmux.types(&["Home", "Enter", "Down"]);
+        tmux.types(&["Home"]);
+        tmux.shows("what is picked", |screen| screen.iter().any(|line| line.starts_with('>')));
+        tmux.types(&["Enter"]);
+        tmux.shows_text("out of useru through eth0");
+        tmux.types(&["Down"]);
         is(&tmux, &lab, "opened.txt", masked::opened);
 
         tmux.types(&["Escape", "Escape", "h", "h", "h", "t", "Up"]);
@@ -72,14 +76,18 @@ for_each_user! {
         let _tunnel = tunnel(&lab);
         let coloured = Tmux::open(&lab.machine, "", &watch(&lab, "--protocol icmp"));
         let plain = Tmux::open(&lab.machine, "NO_COLOR=1 LC_ALL=C", &watch(&lab, "--protocol icmp"));
-        for tmux in [&coloured, &plain] {
+        let chosen = Tmux::open(&lab.machine, "NO_COLOR=1", &watch(&lab, "--protocol icmp --color always"));
+        let refused = Tmux::open(&lab.machine, "", &watch(&lab, "--protocol icmp --color never"));
+        for tmux in [&coloured, &plain, &chosen, &refused] {
             tmux.shows_text("unnel");
         }
         lab.exec("useru", &["ping", "-c1", "userv"]).ok();
         let screen = plain.shows("a whole ping", |screen| screen.iter().filter(|line| line.contains("echo re")).count() == 12);
         assert!(screen.concat().is_ascii(), "{screen:#?}");
         assert!(screen.iter().any(|line| line.contains("tun0  10.1.3.1        ==-=# tunnel") || line.contains("tun0  10.1.3.1        ====# tunnel")), "{screen:#?}");
-        coloured.shows("a whole ping", |screen| screen.iter().filter(|line| line.contains("echo re")).count() == 12);
+        for tmux in [&coloured, &chosen, &refused] {
+            tmux.shows("a whole ping", |screen| screen.iter().filter(|line| line.contains("echo re")).count() == 12);
+        }
         // Whatever the terminal makes of it, no colour was asked for: 30 to 37 and 90 to 97, or 38 for others.
         let has_colours = |tmux: &Tmux<'_>| {
             let codes = tmux.run(&["capture-pane", "-p", "-e"]);
@@ -87,6 +95,7 @@ for_each_user! {
             codes.filter_map(|code| code.parse().ok()).any(|code: u8| matches!(code, 30..=38 | 40..=48 | 90..=107))
         };
         assert!(has_colours(&coloured) && !has_colours(&plain));
+        assert!(has_colours(&chosen) && !has_colours(&refused));
     }
 
     fn another_size_is_minded_and_one_that_is_too_small_said(user: User) {
