@@ -232,7 +232,7 @@ for_each_user! {
         seen.ends(0);
         for finding in seen.json["findings"].as_array().unwrap() {
             let weighs = |purpose: &&str| finding["needed_for"].as_array().unwrap().iter().any(|it| it == purpose);
-            if ["lab", "grading", "handout"].iter().any(|purpose| weighs(purpose)) {
+            if ["lab", "grading", "handout"].iter().any(weighs) {
                 assert_eq!(finding["state"], "ok", "{}", seen.table);
             }
             assert_eq!(finding["remedy"].is_null(), ["ok", "untried"].contains(&finding["state"].as_str().unwrap()));
