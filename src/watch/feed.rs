@@ -89,7 +89,8 @@ impl Feed {
             turn.lost += u64::from(capture.lost());
         }
         turn.frames.sort_by_key(|(_, frame)| frame.at);
-        if self.sampler.learn(turn.frames.len() as u64 + turn.lost) && !self.is_held {
+        // While it holds still, that nothing comes says nothing of how much passes.
+        if !self.is_held && self.sampler.learn(turn.frames.len() as u64 + turn.lost) {
             self.filter()?;
         }
         Ok(turn)

@@ -1,7 +1,8 @@
 //! The headers of a captured packet, as far as it takes to tell packets apart and to say in a line what they are. Pure.
 //!
 //! A packet may be cut off, by whoever quotes it or by the capture; what is there is read, and nothing more. Nothing of
-//! what a packet holds comes into a text but numbers and addresses: whatever is captured can be shown on a terminal.
+//! what a packet holds comes into a text but numbers and addresses: whatever is captured can be shown on a terminal. It is
+//! written anew, without the steps' `packet`, so that `watch` does not make a mistake of theirs look right.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
@@ -157,15 +158,23 @@ impl<'p> Ip<'p> {
     }
 }
 
-/// The IP packet that the payload of a datagram is, in a tunnel of the handout's kind: all of the payload, or, where the
-/// kernel carries several datagrams of one size as one, the first of several. `length` is the payload's, of which less may be
-/// there; on the tunnel's port less is asked for.
-pub fn inside(payload: &[u8], length: usize, on_port: bool) -> Option<Ip<'_>> {
+/// The IP packet that the payload of a UDP datagram is, in a tunnel of the handout's kind: all of the payload, or, where the
+/// kernel carries several datagrams of one size as one, the first of several. The datagram begins with its header, and may be
+/// cut off; `length` is its length on the wire, which counts where the header says 0, since the kernel carries more than that
+/// could say. On the tunnel's `port` less is asked for.
+pub fn inside(datagram: &[u8], length: usize, port: u16) -> Option<Ip<'_>> {
+    let length = match number16(datagram, 4)? {
+        0 => length,
+        stated => stated.into(),
+    };
+    let payload = datagram.get(UDP_HEADER..)?;
     let ip = Ip::parse(payload)?;
     let is_sound = match ip.source {
         IpAddr::V4(_) => header_sum(payload) == Some(0),
         IpAddr::V6(_) => true,
     };
+    let on_port = [number16(datagram, 0)?, number16(datagram, 2)?].contains(&port);
+    let length = length.saturating_sub(UDP_HEADER);
     let fits = ip.length == length || on_port && ip.length < length;
     (fits && (is_sound || on_port)).then_some(ip)
 }
@@ -359,15 +368,21 @@ mod tests {
 
     #[test]
     fn a_packet_inside_of_a_datagram_is_one_and_other_payloads_are_not() {
+        // Whether it is one on the tunnel's port, and on another.
+        let is_inside = |payload: &[u8], stated: Option<u16>| {
+            let mut datagram = samples::datagram(payload)[V4_HEADER..].to_vec();
+            datagram[4..6].copy_from_slice(&stated.unwrap_or(datagram.len() as u16).to_be_bytes());
+            [9090, 5000].map(|port| inside(&datagram, datagram.len(), port).is_some())
+        };
         let packet = samples::echo(8, 3, 64);
-        assert!(inside(&packet, packet.len(), false).is_some());
-        let several = packet.repeat(3);
-        assert!(inside(&several, several.len(), true).is_some());
-        assert!(inside(&several, several.len(), false).is_none());
+        assert_eq!(is_inside(&packet, None), [true, true]);
+        assert_eq!(is_inside(&packet, Some(0)), [true, true], "as long as it is on the wire");
+        assert_eq!(is_inside(&packet, Some(91)), [false, false], "a byte too short");
+        assert_eq!(is_inside(&packet.repeat(3), None), [true, false]);
         let mut wrong = packet.clone();
         wrong[11] ^= 1;
-        assert!(inside(&wrong, wrong.len(), false).is_none());
-        assert!(inside(&wrong, wrong.len(), true).is_some());
-        assert!(inside(b"hello", 5, true).is_none());
+        assert_eq!(is_inside(&wrong, None), [true, false]);
+        assert_eq!(is_inside(b"hello", None), [false, false]);
+        assert!(inside(&[0; 7], 7, 0).is_none());
     }
 }

@@ -326,17 +326,14 @@ impl<'f> Opening<'f> {
     fn udp(&mut self) -> Option<Next> {
         let bytes = self.rest();
         let (from, to, length) = (number16(bytes, 0)?, number16(bytes, 2)?, number16(bytes, 4)?);
-        let payload = usize::from(length).saturating_sub(UDP_HEADER);
+        let inner = headers::inside(bytes, self.length.saturating_sub(self.at), self.port);
         let fields = Fields::default()
             .with("source port", 0..2, from)
             .with("destination port", 2..4, to)
             .with("length", 4..6, format!("{length} bytes"))
             .with("checksum", 6..8, format!("{:#06x}", number16(bytes, 6)?));
         self.header(UDP_HEADER, format!("UDP {from} > {to}"), fields)?;
-        // The length is 0 where the kernel carries more than it could say.
-        let there = if length == 0 { self.length.saturating_sub(self.at) } else { payload };
-        let on_port = [from, to].contains(&self.port);
-        Some(match headers::inside(self.rest(), there, on_port) {
+        Some(match inner {
             Some(_) if self.part != Part::Quoted => Next::Ip(Part::Inner),
             _ => Next::Data("data"),
         })

@@ -160,6 +160,7 @@ impl Watch {
         self.count()?;
         let started = Instant::now();
         let end = started + Duration::from_secs_f64(args.seconds);
+        let mut look = started + LOOK;
         while let Some(left) = end.checked_duration_since(Instant::now()).filter(|left| !left.is_zero()) {
             let timeout = TimeSpec::from(left.min(TURN));
             let mut awaited: Vec<_> = self.feed.fds().map(|fd| PollFd::new(fd, PollFlags::POLLIN)).collect();
@@ -168,6 +169,10 @@ impl Watch {
                 std::thread::sleep(left.min(TOGETHER));
             }
             self.take()?;
+            if Instant::now() >= look {
+                look = Instant::now() + LOOK;
+                self.still_up()?;
+            }
         }
         self.count()?;
         self.still_up()?;

@@ -11,7 +11,7 @@ use crate::bpf::{EVERYTHING, Program, RANDOM, instruction};
 /// How many frames are wanted in one turn of reading, from all hosts together.
 pub const WANTED: u64 = 100;
 
-/// The fewest and the most that one frame stands for.
+/// The most that one frame stands for.
 const MOST: u32 = 1 << 24;
 
 /// Finds out how many packets one that is shown must stand for.

@@ -74,24 +74,19 @@ impl Eye {
         Self { keys: RandomState::new(), port }
     }
 
-    /// What a frame is: `packet` is the IP packet in it, if there is one, `length` its length on the wire.
+    /// What a frame is: `packet` is the IP packet in it, if there is one, `length` the frame's length on the wire.
     pub fn see(&self, frame: &[u8], packet: Option<&[u8]>, length: usize) -> Sight {
-        let Some(ip) = packet.and_then(Ip::parse) else { return self.no_packet(frame) };
+        let Some((packet, ip)) = packet.and_then(|packet| Some((packet, Ip::parse(packet)?))) else {
+            return self.no_packet(frame);
+        };
+        let before = frame.len().saturating_sub(packet.len()) + ip.header;
         if ip.protocol == UDP
             && !ip.is_fragment()
             && let Some((from, to)) = ip.ports()
-            && let Some(payload) = ip.payload.get(UDP_HEADER..)
+            && let Some(inner) = headers::inside(ip.payload, length.saturating_sub(before), self.port)
         {
-            let headers = packet.map_or(0, <[u8]>::len) - payload.len();
-            let on_port = [from, to].contains(&self.port);
-            if let Some(inner) = headers::inside(payload, length.saturating_sub(headers), on_port) {
-                let outer = Outer {
-                    from: SocketAddr::new(ip.source, from),
-                    to: SocketAddr::new(ip.destination, to),
-                    ttl: ip.ttl,
-                };
-                return Sight { outer: Some(outer), ..self.packet(&inner) };
-            }
+            let (from, to) = (SocketAddr::new(ip.source, from), SocketAddr::new(ip.destination, to));
+            return Sight { outer: Some(Outer { from, to, ttl: ip.ttl }), ..self.packet(&inner) };
         }
         self.packet(&ip)
     }
@@ -220,6 +215,19 @@ mod tests {
         assert_eq!((routed.key, routed.ttl), (bare.key, Some(63)));
         for other in [echo(8, 4, 64), echo(0, 3, 64)] {
             assert_ne!(look(&eye, &other).key, bare.key);
+        }
+    }
+
+    #[test]
+    fn a_tunnel_on_another_port_is_seen_on_a_wire_too() {
+        let eye = Eye::new(5000);
+        let key = look(&eye, &echo(8, 3, 64)).key;
+        // A short frame is padded (RFC 894).
+        for padding in [0, 9] {
+            let frame = [ethernet(0x0800, &datagram(&echo(8, 3, 64))), vec![0; padding]].concat();
+            let sight = eye.see(&frame, Some(&frame[14..]), frame.len());
+            assert_eq!((sight.key, sight.says.as_str()), (key, "echo request"));
+            assert!(sight.outer.is_some());
         }
     }
 

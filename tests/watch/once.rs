@@ -64,6 +64,17 @@ for_each_user! {
         assert!(packets.iter().all(|packet| packet["protocol"] == "icmp"));
     }
 
+    fn a_look_ends_with_its_lab_and_does_not_keep_it_up(user: User) {
+        let lab = Lab::up(user);
+        let look = lab.machine.start(&["watch", "--lab", &lab.name, "--once", "--seconds", "600"]);
+        let status = || std::fs::read_to_string(format!("/proc/{}/status", look.pid())).unwrap_or_default();
+        // It gives up its rights when it has opened all of its sockets.
+        common::eventually("it looks", || status().contains("NoNewPrivs:\t1"));
+        lab.lab(&["down"]).ok();
+        let done = look.wait().expect(1);
+        assert_eq!((done.stdout.as_str(), done.stderr), ("", format!("vpnlab: lab {} is down\n", lab.name)));
+    }
+
     fn one_look_is_text_too(user: User) {
         let lab = Lab::up_at(user, 4);
         quiet(&lab);
