@@ -371,7 +371,9 @@ mod tests {
         // Whether it is one on the tunnel's port, and on another.
         let is_inside = |payload: &[u8], stated: Option<u16>| {
             let mut datagram = samples::datagram(payload)[V4_HEADER..].to_vec();
-            datagram[4..6].copy_from_slice(&stated.unwrap_or(datagram.len() as u16).to_be_bytes());
+            if let Some(stated) = stated {
+                datagram[4..6].copy_from_slice(&stated.to_be_bytes());
+            }
             [9090, 5000].map(|port| inside(&datagram, datagram.len(), port).is_some())
         };
         let packet = samples::echo(8, 3, 64);

@@ -76,8 +76,9 @@ impl Eye {
 
     /// What a frame is: `packet` is the IP packet in it, if there is one, `length` the frame's length on the wire.
     pub fn see(&self, frame: &[u8], packet: Option<&[u8]>, length: usize) -> Sight {
-        let Some((packet, ip)) = packet.and_then(|packet| Some((packet, Ip::parse(packet)?))) else {
-            return self.no_packet(frame);
+        let Some(packet) = packet else { return self.no_packet(frame) };
+        let Some(ip) = Ip::parse(packet) else {
+            return self.bare(frame, Protocol::Other, "a broken IP header".into());
         };
         let before = frame.len().saturating_sub(packet.len()) + ip.header;
         if ip.protocol == UDP
@@ -123,13 +124,18 @@ impl Eye {
     /// A frame that holds no IP packet.
     fn no_packet(&self, frame: &[u8]) -> Sight {
         const ARP: u16 = 0x0806;
-        let key = self.keys.hash_one(&frame[..frame.len().min(2 * TELLING)]);
         let arp = (number16(frame, 12) == Some(ARP)).then(|| arp(frame)).flatten();
         let (protocol, says) = match (arp, number16(frame, 12)) {
             (Some(says), _) => (Protocol::Arp, says),
             (None, Some(kind)) => (Protocol::Other, format!("no IP packet, type {kind:#06x}")),
             (None, None) => (Protocol::Other, "no packet".into()),
         };
+        self.bare(frame, protocol, says)
+    }
+
+    /// A frame of which nothing more can be said.
+    fn bare(&self, frame: &[u8], protocol: Protocol, says: String) -> Sight {
+        let key = self.keys.hash_one(&frame[..frame.len().min(2 * TELLING)]);
         let (ends, detail) = (String::new(), String::new());
         Sight { key, protocol, outer: None, ttl: None, ends, says, detail, is_error: false }
     }
@@ -254,6 +260,7 @@ mod tests {
             (look(&eye, &v4([1; 4], [2; 4], 89, 1, 1, b"")), Protocol::Other, "1.1.1.1 > 2.2.2.2", "protocol 89"),
             (eye.see(&asks(), None, 42), Protocol::Arp, "", "who has 10.1.2.3? 10.1.2.2 asks"),
             (eye.see(&ethernet(0x88cc, b"lldp"), None, 18), Protocol::Other, "", "no IP packet, type 0x88cc"),
+            (look(&eye, &[0x45; 12]), Protocol::Other, "", "a broken IP header"),
             (eye.see(b"", None, 0), Protocol::Other, "", "no packet"),
         ];
         for (sight, protocol, ends, says) in table {
