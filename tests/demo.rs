@@ -58,6 +58,58 @@ for_each_user! {
     }
 }
 
+for_each_user! {
+    fn a_tcp_session_outlives_a_tunnel_that_breaks(user: User) {
+        let machine = Machine::new(user);
+        let done = run(&mut machine.demo(&["--step", "break"])).ok();
+        for shown in [
+            "\nAfter the handout: a TCP session outlives a tunnel that breaks\n",
+            "typed into nc -v userv 2323: is anybody",
+            "\nuseru:$ ss -tino dport = :2323\n",
+            "\nis anybody\nstill\nthere?\n",
+            "\nbreak ok ",
+        ] {
+            assert!(done.stdout.contains(shown), "{shown:?} is not in\n{}", done.stdout);
+        }
+        // What came, came after the tunnel was mended.
+        let mended = done.stdout.rfind("server:$ sudo vpnlab vpn --role server").expect("the server is started again");
+        let came = done.stdout.find("\nis anybody\n").expect("it came");
+        assert!(mended > done.stdout.find("ss -tino").expect("it is typed") && came > mended, "{}", done.stdout);
+    }
+
+    fn the_experiment_is_a_part_of_the_story_only_where_it_is_asked_for(user: User) {
+        let machine = Machine::new(user);
+        let done = run(&mut machine.demo(&["--json", "--step", "break", "--step", "0", "--step", "break"])).ok();
+        let told: Value = serde_json::from_str(&done.stdout).expect("the demo prints JSON");
+        let steps: Vec<&Value> = told["steps"].as_array().expect("a list").iter().map(|step| &step["step"]).collect();
+        assert_eq!(steps, [&Value::from(0), &Value::from("break")]);
+        let commands = told["steps"][1]["commands"].as_array().expect("a list");
+        let nc = commands.iter().find(|typed| typed["command"] == "nc -v -l -p 2323").expect("it is typed");
+        let lines: Vec<&str> = nc["output"].as_array().unwrap().iter().filter_map(Value::as_str).collect();
+        assert!(lines.ends_with(&["hello", "is anybody", "still", "there?"]), "{lines:?}");
+        let said = machine.vpnlab(&["demo", "--step", "5"]).expect(2).stderr;
+        assert!(said.contains("a step from 0 to 4 is wanted, or break"), "{said}");
+    }
+
+    fn a_session_that_loses_something_fails_the_experiment(user: User) {
+        // An nc that forgets what was typed while it had no answer.
+        let directory = std::env::temp_dir().join(format!("vpnlab-nc-{}-{user:?}", std::process::id()));
+        std::fs::create_dir_all(&directory).unwrap();
+        let forgetful = "#!/bin/sh\ncase \"$*\" in *-l*) echo listening on; echo hello;; *) echo 2323;; esac\nexec sleep 60\n";
+        std::fs::write(directory.join("nc"), forgetful).unwrap();
+        run(std::process::Command::new("chmod").arg("-R").arg("a+rx").arg(&directory)).ok();
+        let machine = Machine::new(user);
+        let path = format!("{}:/usr/sbin:/usr/bin:/bin", directory.display());
+        let mut command = machine.command("env");
+        let done = run(command.arg(format!("PATH={path}")).arg(vpnlab()).args(["demo", "--step", "break"])).expect(1);
+        std::fs::remove_dir_all(&directory).unwrap();
+        assert!(done.stdout.contains("\nbreak FAILED "), "{}", done.stdout);
+        for missing in ["the timer runs, and segments were sent again", "everything that was typed appears, in its order"] {
+            assert!(done.stdout.contains(&format!("missing: {missing}")), "{}", done.stdout);
+        }
+    }
+}
+
 #[test]
 fn a_demo_that_is_killed_takes_its_lab_with_it() {
     let machine = Machine::new(User::Plain);

@@ -172,6 +172,31 @@ for_each_user! {
         assert_eq!(tcpdump.wait().ok().stdout.lines().count(), 2);
     }
 
+    fn the_stand_in_for_nc_carries_both_ways_and_ends_with_the_other_end(user: User) {
+        let lab = Lab::up(user);
+        let start = |host: &str, input: &str, options: &str| {
+            lab.start(host, &["sh", "-c", &format!("{input} | {{ PATH=${{PATH##*:}} exec nc {options}; }}")])
+        };
+        for (waits, size) in [("-l -p 2323", 3), ("-l 2323", 300_000)] {
+            let mut listener = start("server", "echo welcome", &format!("-v {waits}"));
+            listener.wait_for("Listening on 0.0.0.0 2323");
+            let typed = format!("head -c {size} /dev/zero | tr '\\0' x; echo; echo over");
+            let done = start("useru", &format!("{{ {typed}; }}"), "-v -N server 2323").wait();
+            // Who listens still waits for more from its own side, as the other end has only said that it will send no more.
+            let heard = listener.wait().ok();
+            assert!(done.stderr.contains("Connection to server 2323 port [tcp/*] succeeded!"), "{done:#?}");
+            assert_eq!((done.code, done.stdout.as_str()), (0, "welcome\n"));
+            assert!(heard.stderr.contains("Connection received on 10.1.2.2 "), "{}", heard.stderr);
+            assert_eq!(heard.stdout, format!("{}\nover\n", "x".repeat(size)));
+        }
+        let nc = |options: &str| lab.sh("useru", &format!("PATH=${{PATH##*:}} exec nc {options}"));
+        let refused = nc("server 2323").expect(1);
+        assert!(refused.stderr.contains("nc: cannot connect to server port 2323: Connection refused"), "{refused:#?}");
+        for wrong in ["", "server", "-l", "-l server 2323", "server http"] {
+            assert!(nc(wrong).expect(2).stderr.contains("nc: "), "{wrong}");
+        }
+    }
+
     fn the_stand_in_for_ping_ends_on_ctrl_c_with_its_statistics(user: User) {
         let lab = Lab::up(user);
         for (interval, shows) in [("0.1", "packets transmitted"), ("100", "1 packets transmitted, 1 received")] {

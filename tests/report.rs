@@ -134,6 +134,7 @@ for_each_user! {
         assert!(output(step, "userv", "traceroute server").contains("10.1.1.4"));
         assert!(output(step, "useru", "ping -c1 -W3 userv").contains("Destination Host Unreachable"));
         assert!(output(step, "", "vpnlab lab check").contains("ok"));
+        assert_eq!(report.stamp.vpnlab, lab.machine.vpnlab(&["--version"]).ok().stdout.trim());
         assert_eq!(report.stamp.lab, lab.name);
         assert_eq!(report.stamp.mode, if user == User::Root { "as root" } else { "without root" });
     }
@@ -294,6 +295,21 @@ for_each_user! {
         assert!(printed.contains("ModuleNotFoundError"), "{printed}");
     }
 
+    fn a_script_that_was_changed_since_is_no_proof_of_what_runs(user: User) {
+        let (lab, place) = (Lab::up(user), Place::new());
+        let modules = Path::new(&fixtures::path("tun.py")).parent().unwrap().display().to_string();
+        let text = format!("import sys\nsys.path.insert(0, '{modules}')\nimport tun\ntun.main()\n");
+        let script = place.with("tun_ping.py", &text);
+        let _program = Running::start(&lab, "useru", &["python3", "-B", &script]);
+        eventually("it holds a device", || lab.sh("useru", "ip -o address show dev tun0 up | grep -q inet").code == 0);
+        run(Command::new("touch").args(["-d", "1 hour", &script])).ok();
+        report(&lab, &place.at("r"), &["--step", "1"]).expect(1);
+        let report = read(&place.at("r"));
+        let source = &report.programs[0].sources[0];
+        assert_eq!(source.path, script);
+        assert!(source.note.as_ref().unwrap().contains("changed after the program was started"), "{source:#?}");
+    }
+
     fn what_a_program_prints_can_do_nothing_and_is_bounded(user: User) {
         let (lab, place) = (Lab::up(user), Place::new());
         let script = "import sys, time\n\
@@ -403,7 +419,7 @@ fn what_is_wrong_with_the_command_line_is_told_before_anything_is_done() {
         let done = report(&lab, &place.at("r"), options).expect(code);
         assert!(done.stderr.contains(words), "{done:#?}");
     }
-    let done = lab.machine.vpnlab(&["report", &place.at("r"), "--lab", "no-such-lab"]).expect(1);
+    let done = lab.machine.vpnlab(&["report", &place.at("r"), "--lab", "no-such-lab"]).expect(2);
     assert!(done.stderr.contains("lab no-such-lab is not up"), "{done:#?}");
     let done = report(&lab, &place.at("no/such/place"), &[]).expect(2);
     assert!(done.stderr.contains("cannot write"), "{done:#?}");
@@ -439,6 +455,13 @@ fn the_page_shows_commands_and_ladders_in_a_browser() {
         let page = Page::new(&with_script(&html, CONTRAST));
         let shown = page.open(&["--dump-dom", &format!("--blink-settings=preferredColorScheme={scheme}")]);
         assert_eq!(logged(&shown, "CONTRAST"), "good");
+    }
+    // Chromium's own window has a least width; a frame has none.
+    let script = "console.log(`WIDTH ${document.documentElement.scrollWidth - innerWidth}`)";
+    for width in ["360", "1280"] {
+        let frame = Page::new(&format!("<!doctype html><iframe src='inner.html' width={width} height=600></iframe>"));
+        fs::write(frame.directory.join("inner.html"), with_script(&html, script)).unwrap();
+        assert_eq!(logged(&frame.dom(), "WIDTH"), "0", "in a window of {width}");
     }
     let picture = page.picture("page.png", &["--window-size=1200,2400"]);
     assert!(picture.starts_with(b"\x89PNG"));

@@ -110,7 +110,7 @@ fn ctrl_c_and_a_kill_end_it_with_a_summary() {
 }
 
 #[test]
-fn it_ends_quietly_when_nobody_reads_its_lines_any_more() {
+fn it_ends_and_says_why_when_nobody_reads_its_lines_any_more() {
     let mut sink = Sink::start(&[]);
     sink.lines = None;
     let socket = UdpSocket::bind("127.0.0.1:0").unwrap();
@@ -124,7 +124,8 @@ fn it_ends_quietly_when_nobody_reads_its_lines_any_more() {
     }
     let (code, log) = sink.end();
     assert_eq!(code, Some(0));
-    assert_eq!(log.lines().count(), 1, "{log}");
+    assert_eq!(log.lines().count(), 2, "{log}");
+    assert!(log.starts_with("[INFO] Nobody reads stdout any more"), "{log}");
 }
 
 #[test]

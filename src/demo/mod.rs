@@ -1,9 +1,12 @@
-//! `vpnlab demo`: the handout from step 0 to step 4 in a fresh lab, told as a story.
+//! `vpnlab demo`: the handout from step 0 to step 4 in a fresh lab, told as a story; and an experiment that comes after it.
 //!
 //! Nothing is played: the demo types the commands that a student would type, by way of `vpnlab lab exec`, prints what
-//! they print, and judges each step by it. `stages` is the story, `stage` runs commands and tells it.
+//! they print, and judges each step by it. `stages` is the story and `breaking` the
+//! experiment, `stage` runs commands and tells it.
 
+use std::fmt;
 use std::process::{Command, Stdio};
+use std::str::FromStr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
@@ -16,23 +19,26 @@ use crate::error::{Context, Error, Result};
 use crate::signals::Signals;
 use crate::{logging, output, topology, tun};
 
+mod breaking;
 mod program;
 mod stage;
 mod stages;
 
 use stage::Stage;
+use stages::Story;
 
 /// `vpnlab demo`
 #[derive(Debug, Args)]
 #[command(after_help = "EXAMPLES:\n  vpnlab demo                  # the whole handout, in under ten seconds\n  \
     vpnlab demo --pause          # for the class room: wait for Enter before each command\n  \
     vpnlab demo --step 4         # one step\n  \
+    vpnlab demo --step break     # after the handout: a TCP session, and a tunnel that breaks\n  \
     vpnlab demo --json | jq '.steps[] | select(.passed | not)'\n\n\
     The exit code is 0 only if every step showed what it must.")]
 pub struct DemoArgs {
-    /// Only this step (0 to 4); may be given more than once
-    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u8).range(0..=4))]
-    step: Vec<u8>,
+    /// Only this step (0 to 4), or `break`, which comes after them; may be given more than once
+    #[arg(long, value_name = "STEP")]
+    step: Vec<Which>,
     /// Wait for Enter before each command
     #[arg(long, conflicts_with = "json")]
     pause: bool,
@@ -41,11 +47,78 @@ pub struct DemoArgs {
     json: bool,
 }
 
+/// A part of the story.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[serde(untagged)]
+pub enum Which {
+    /// A step of the handout.
+    Step(u8),
+    /// An experiment.
+    Experiment(Experiment),
+}
+
+/// What can be tried after the handout.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Experiment {
+    /// A tunnel that breaks while it is used.
+    Break,
+}
+
+/// The last step of the handout, whose lab the experiments have.
+const LAST_STEP: u8 = stages::STAGES.len() as u8 - 1;
+
+impl Which {
+    /// The step whose lab it has.
+    fn lab(self) -> u8 {
+        match self {
+            Self::Step(step) => step,
+            Self::Experiment(_) => LAST_STEP,
+        }
+    }
+
+    fn heading(self) -> String {
+        match self {
+            Self::Step(step) => format!("Step {step}"),
+            Self::Experiment(_) => "After the handout".into(),
+        }
+    }
+
+    /// Its title and story.
+    fn tale(self) -> (&'static str, Story) {
+        match self {
+            Self::Step(step) => stages::STAGES[usize::from(step.min(LAST_STEP))],
+            Self::Experiment(Experiment::Break) => (breaking::TITLE, breaking::story),
+        }
+    }
+}
+
+impl FromStr for Which {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        match text.parse() {
+            Ok(step) if step <= LAST_STEP => Ok(Self::Step(step)),
+            _ if text == "break" => Ok(Self::Experiment(Experiment::Break)),
+            _ => Err(format!("a step from 0 to {LAST_STEP} is wanted, or break")),
+        }
+    }
+}
+
+impl fmt::Display for Which {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Step(step) => write!(f, "{step}"),
+            Self::Experiment(Experiment::Break) => write!(f, "break"),
+        }
+    }
+}
+
 /// What a step showed.
 #[derive(Debug, Serialize)]
 pub struct Told {
-    /// The step's number in the handout.
-    pub step: u8,
+    /// The step's number in the handout, or the experiment's name.
+    pub step: Which,
     /// Its title.
     pub title: &'static str,
     /// Whether it showed what it must.
@@ -58,15 +131,19 @@ pub struct Told {
 
 /// Runs the demo; returns the exit code.
 pub fn run(args: &DemoArgs) -> Result<u8> {
-    let wanted = |step: &u8| args.step.is_empty() || args.step.contains(step);
+    let mut parts = match args.step.is_empty() {
+        true => (0..=LAST_STEP).map(Which::Step).collect(),
+        false => args.step.clone(),
+    };
+    parts.sort_unstable();
+    parts.dedup();
     tun::check_device()?;
     let stop = Signals::block()?;
     let started = Instant::now();
-    let first = if args.step.is_empty() { 0 } else { args.step.iter().copied().min().unwrap_or(0) };
-    let lab = DemoLab::up(first)?;
+    let lab = DemoLab::up(parts.first().map_or(0, |part| part.lab()))?;
     let interrupted = lab.end_on(stop);
     let style = stage::Style { told: !args.json, pause: args.pause, colour: output::has_colour(), interrupted };
-    let told = tell(&lab, &style, wanted);
+    let told = tell(&lab, &style, &parts);
     if style.interrupted.load(Ordering::Relaxed) {
         // What has failed since then, failed because the lab is being ended: that ends this process, too.
         loop {
@@ -85,18 +162,18 @@ pub fn run(args: &DemoArgs) -> Result<u8> {
     Ok(u8::from(!passed))
 }
 
-/// Tells those steps that are wanted.
-fn tell(lab: &DemoLab, style: &stage::Style, wanted: impl Fn(&u8) -> bool) -> Result<Vec<Told>> {
+/// Tells these parts of the story.
+fn tell(lab: &DemoLab, style: &stage::Style, parts: &[Which]) -> Result<Vec<Told>> {
     let topology = topology::handout();
     let mut prepared = None;
-    let steps = (0..).zip(stages::STAGES).filter(|(number, _)| wanted(number));
-    let told = steps.map(|(number, (title, story))| {
+    let told = parts.iter().map(|part| {
+        let (number, (title, story)) = (part.lab(), part.tale());
         // A step's programs leave nothing behind; only what the next step finds prepared has to be set.
         let is_prepared = |last| !topology.prepared.iter().any(|more| (last + 1..=number).contains(&more.step));
         if !prepared.replace(number).is_none_or(is_prepared) {
             lab.reset(number)?;
         }
-        let mut stage = Stage::open(&lab.name, style, number, title);
+        let mut stage = Stage::open(&lab.name, style, *part, title);
         story(&mut stage, topology)?;
         Ok(stage.close())
     });
@@ -108,7 +185,7 @@ fn table(told: &[Told], seconds: f64) -> String {
     let mut text = String::from("\nstep  result  what it shows\n");
     for step in told {
         let result = if step.passed { "ok" } else { "FAILED" };
-        text.push_str(&format!("{:<4}  {result:<6}  {}\n", step.step, step.title));
+        text.push_str(&format!("{:<5} {result:<6}  {}\n", step.step.to_string(), step.title));
         for missing in &step.missing {
             text.push_str(&format!("              missing: {missing}\n"));
         }

@@ -1,7 +1,7 @@
 //! A program on a host of the demo's lab: its lines as they come, and its end.
 
-use std::io::{BufRead, BufReader, Read};
-use std::process::{Child, Command, Stdio};
+use std::io::{BufRead, BufReader, Read, Write};
+use std::process::{Child, ChildStdin, Command, Stdio};
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::thread;
 use std::time::{Duration, Instant};
@@ -18,17 +18,27 @@ pub const PATIENCE: Duration = Duration::from_secs(5);
 pub struct Program {
     child: Child,
     lines: Receiver<String>,
+    keyboard: Option<ChildStdin>,
 }
 
 impl Program {
     /// Starts a command line on a host of a lab.
     pub fn start(lab: &str, host: &str, line: &str) -> Result<Self> {
+        Self::start_with(lab, host, line, Stdio::null())
+    }
+
+    /// The same for one that reads what [`Program::types`] types.
+    pub fn start_to_type(lab: &str, host: &str, line: &str) -> Result<Self> {
+        Self::start_with(lab, host, line, Stdio::piped())
+    }
+
+    fn start_with(lab: &str, host: &str, line: &str, keyboard: Stdio) -> Result<Self> {
         let starting = || format!("cannot start {line} on {host}");
         let mut command = Command::new(std::env::current_exe().context(starting)?);
         command.args(["lab", "--lab", lab, "exec", host, "--"]).args(line.split_whitespace());
         let mut child = command
             .env("LC_ALL", "C")
-            .stdin(Stdio::null())
+            .stdin(keyboard)
             .stdout(Stdio::piped())
             .stderr(Stdio::piped())
             .spawn()
@@ -38,7 +48,15 @@ impl Program {
             forward(stdout, sender.clone());
             forward(stderr, sender);
         }
-        Ok(Self { child, lines })
+        let keyboard = child.stdin.take();
+        Ok(Self { child, lines, keyboard })
+    }
+
+    /// Types a line. A program that has ended does not read it.
+    pub fn types(&mut self, line: &str) {
+        if let Some(keyboard) = &mut self.keyboard {
+            let _ = keyboard.write_all(format!("{line}\n").as_bytes()).and_then(|()| keyboard.flush());
+        }
     }
 
     /// The next line, if one comes before the deadline and before the program ends.

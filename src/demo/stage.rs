@@ -8,8 +8,8 @@ use std::time::{Duration, Instant};
 
 use serde::Serialize;
 
-use super::Told;
 use super::program::{PATIENCE, Program};
+use super::{Told, Which};
 use crate::error::{Context, Error, Result};
 use crate::output;
 
@@ -60,10 +60,10 @@ pub struct Running {
 
 impl<'a> Stage<'a> {
     /// Begins a step.
-    pub fn open(lab: &'a str, style: &'a Style, step: u8, title: &'static str) -> Self {
+    pub fn open(lab: &'a str, style: &'a Style, step: Which, title: &'static str) -> Self {
         let told = Told { step, title, passed: true, missing: Vec::new(), commands: Vec::new() };
         let stage = Self { lab, style, told, unheard: Cell::new(false) };
-        stage.print(&stage.bold(&format!("\nStep {step}: {title}")));
+        stage.print(&stage.bold(&format!("\n{}: {title}", step.heading())));
         stage
     }
 
@@ -108,12 +108,35 @@ impl<'a> Stage<'a> {
 
     /// Types a command on a host and leaves it running.
     pub fn start(&mut self, host: &'static str, line: &str) -> Result<Running> {
+        self.start_as(host, line, Program::start)
+    }
+
+    /// The same for a program that reads what [`Stage::types`] types.
+    pub fn start_to_type(&mut self, host: &'static str, line: &str) -> Result<Running> {
+        self.start_as(host, line, Program::start_to_type)
+    }
+
+    /// Types a line into a running program.
+    pub fn types(&mut self, running: &mut Running, line: &str) -> Result<()> {
+        self.pause()?;
+        let typed = &self.told.commands[running.place];
+        self.print(&self.bold(&format!("\n{}, typed into {}: {line}", typed.host, typed.command)));
+        running.program.types(line);
+        Ok(())
+    }
+
+    fn start_as(
+        &mut self,
+        host: &'static str,
+        line: &str,
+        start: fn(&str, &str, &str) -> Result<Program>,
+    ) -> Result<Running> {
         self.pause()?;
         self.print(&self.bold(&format!("\n{host}:$ {line}")));
         if self.unheard.get() {
             return Err(Error::failed("the story breaks off: nobody reads it any more"));
         }
-        let program = Program::start(self.lab, host, line)?;
+        let program = start(self.lab, host, line)?;
         let typed = Typed { host, command: line.to_string(), output: Vec::new(), exit: None };
         self.told.commands.push(typed);
         Ok(Running { program, place: self.told.commands.len() - 1 })
@@ -146,6 +169,15 @@ impl<'a> Stage<'a> {
     pub fn look_at(&mut self, running: &Running) {
         let typed = &self.told.commands[running.place];
         self.print(&self.bold(&format!("\n{}, where {} runs:", typed.host, typed.command.trim_start_matches("sudo "))));
+    }
+
+    /// Ends a running program that says nothing by its exit code, as nc.
+    pub fn end(&mut self, running: Running) -> Result<()> {
+        running.program.interrupt();
+        let (code, lines) = running.program.finish()?;
+        self.show(running.place, lines);
+        self.told.commands[running.place].exit = Some(code);
+        Ok(())
     }
 
     /// Ends a running program as Ctrl-C does; it must end well. Returns its last lines.

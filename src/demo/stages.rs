@@ -5,7 +5,7 @@ use crate::error::Result;
 use crate::topology::Topology;
 
 /// A step's story.
-type Story = fn(&mut Stage<'_>, &Topology) -> Result<()>;
+pub type Story = fn(&mut Stage<'_>, &Topology) -> Result<()>;
 
 /// The steps of the handout, by number.
 pub const STAGES: [(&str, Story); 5] = [
@@ -16,7 +16,8 @@ pub const STAGES: [(&str, Story); 5] = [
     ("both directions: a tunnel", both_directions),
 ];
 
-const PING: &str = "ping -c 1 -W 1";
+/// A ping that is not waited for long.
+pub const PING: &str = "ping -c 1 -W 1";
 
 fn networks(stage: &mut Stage<'_>, _: &Topology) -> Result<()> {
     stage.say("useru and userv are on private networks of their own. The server is on both.");

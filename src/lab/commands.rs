@@ -13,7 +13,7 @@ use crate::error::{Context, Error, Result};
 use crate::lab::host::{self, Program};
 use crate::lab::lock::{RootLock, UserLock};
 use crate::lab::processes::Owner;
-use crate::lab::{Lab, Mode, build, check, clear, processes, record, root, rootless, status};
+use crate::lab::{Lab, Mode, build, check, clear, processes, record, root, rootless, status, tmux};
 use crate::topology::{HANDOUT, Topology};
 use crate::{output, sys, tun};
 
@@ -86,6 +86,22 @@ enum LabCommand {
         /// The host to open it on
         host: String,
     },
+    /// Open a window of tmux with a shell on each host, or show the one that is open
+    #[command(
+        after_help = "EXAMPLES:\n  vpnlab lab tmux                             # useru, server, userv, userw\n  \
+        vpnlab lab tmux --host useru --host useru   # two panes, both on useru\n  \
+        vpnlab lab tmux --no-attach && tmux -L vpnlab-default attach\n\n\
+        It is a tmux server of the lab's own, with your configuration; it ends with the lab. Ctrl-B d leaves it open, Ctrl-B and an\n\
+        arrow goes to another pane, Ctrl-B z shows one large. Without tmux it says what to type in so many terminals."
+    )]
+    Tmux {
+        /// Only this host; may be given more than once. Where tmux is open already, panes that are missing are added
+        #[arg(long = "host", value_name = "HOST")]
+        hosts: Vec<String>,
+        /// Open it, but do not show it
+        #[arg(long)]
+        no_attach: bool,
+    },
     /// Record what passes all interfaces of all hosts, until Ctrl-C, in a file for Wireshark
     #[command(after_help = "EXAMPLES:\n  vpnlab lab capture all.pcapng\n  \
         vpnlab lab capture - | wireshark -k -i - -d udp.port==9090,ip     # while it happens\n\n\
@@ -111,7 +127,8 @@ enum LabCommand {
 /// Runs `vpnlab lab`; returns the exit code.
 pub fn run(args: &LabArgs) -> Result<u8> {
     let name = args.name.as_deref().unwrap_or(root::DEFAULT);
-    refuse_inside(changes(&args.command))?;
+    // Tmux is the machine's business as well: on a host it would be a server that other hosts' panes depend on.
+    refuse_inside(changes(&args.command) || matches!(args.command, LabCommand::Tmux { .. }))?;
     // `vpnlab lab status | head -1` ends quietly, as other programs do.
     sys::restore(Signal::SIGPIPE).context(|| "cannot restore SIGPIPE".into())?;
     let _lock = lock(name, &args.command)?;
@@ -122,6 +139,7 @@ pub fn run(args: &LabArgs) -> Result<u8> {
         LabCommand::Status { json } => status(args.name.as_deref(), *json).map(|()| 0),
         LabCommand::Exec { host, command } => run_on(name, host, Program::Command(command)),
         LabCommand::Shell { host } => run_on(name, host, Program::Shell),
+        LabCommand::Tmux { hosts, no_attach } => tmux::run(&Lab::open(name)?, hosts, !no_attach),
         LabCommand::Capture { file, limit } => record::run(&Lab::open(name)?, file, *limit).map(|()| 0),
         LabCommand::Check { json } => check(name, *json),
     }

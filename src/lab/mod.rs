@@ -42,6 +42,7 @@ pub mod rootless;
 pub mod standin;
 pub mod status;
 pub mod sysctl;
+pub mod tmux;
 
 pub use commands::{LabArgs, lab_name, refuse_inside_a_host, run};
 

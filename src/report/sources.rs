@@ -25,7 +25,7 @@ const MOST: usize = 20;
 /// The files of a command line that is about to be run in this directory.
 pub fn of_command(line: &str, directory: &Path) -> Vec<PathBuf> {
     let words = shlex::split(line).unwrap_or_else(|| line.split_whitespace().map(String::from).collect());
-    with_imports(words.iter().filter_map(|word| file(word, directory)).collect())
+    with_imports(without_interpreters(words.iter().filter_map(|word| file(word, directory)).collect()))
 }
 
 /// The files of a program that runs.
@@ -33,7 +33,7 @@ pub fn of_process(pid: i32) -> Vec<PathBuf> {
     let words = fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
     let words = words.split(|byte| *byte == 0).map(|word| String::from_utf8_lossy(word).into_owned());
     let directory = fs::read_link(format!("/proc/{pid}/cwd")).unwrap_or_else(|_| "/".into());
-    let mut files: Vec<PathBuf> = words.filter_map(|word| file(&word, &directory)).collect();
+    let mut files = without_interpreters(words.filter_map(|word| file(&word, &directory)).collect());
     if files.is_empty() {
         files.extend(fs::read_link(format!("/proc/{pid}/exe")).ok().filter(|path| !is_system(path)));
     }
@@ -94,6 +94,15 @@ fn file(word: &str, directory: &Path) -> Option<PathBuf> {
 
 fn is_system(path: &Path) -> bool {
     SYSTEM.iter().any(|system| path.starts_with(system))
+}
+
+/// These files; where there is a text among them, without what is none: a Python of the user's own runs a script, and is none.
+fn without_interpreters(mut files: Vec<PathBuf>) -> Vec<PathBuf> {
+    let is_text = |path: &PathBuf| text(path).is_ok_and(|it| it.is_some());
+    if files.iter().any(is_text) {
+        files.retain(is_text);
+    }
+    files
 }
 
 /// These files, and the modules that the Python files among them import from beside them.
@@ -163,6 +172,9 @@ mod tests {
         let files = of_command("sudo python3 -B 'a b.py' server /etc/missing /bin/sh", &directory);
         let names: Vec<_> = files.iter().filter_map(|path| path.file_name()?.to_str()).collect();
         assert_eq!(names, ["a b.py", "tun.py"]);
+        fs::write(directory.join("python"), b"\x7fELF\0").unwrap();
+        assert_eq!(of_command("./python other.py", &directory), [directory.join("other.py")]);
+        assert_eq!(of_command("./python", &directory), [directory.join("./python")]);
         assert!(of_command("python3 'unbalanced", &directory).is_empty());
         fs::remove_dir_all(&directory).unwrap();
     }

@@ -1,6 +1,7 @@
 //! When, where, by whom and with what a report is made.
 
 use std::fs;
+use std::path::Path;
 use std::time::{Duration, SystemTime};
 
 use nix::unistd::{User, gethostname, getuid};
@@ -8,9 +9,10 @@ use nix::unistd::{User, gethostname, getuid};
 use super::hash;
 use super::model::Stamp;
 use crate::lab::{Lab, Mode};
+use crate::version::VERSION;
 
 /// The stamp of a report that begins now, in this lab and with this vpnlab.
-pub fn stamp(lab: &Lab, vpnlab: &std::path::Path) -> Stamp {
+pub fn stamp(lab: &Lab, vpnlab: &Path) -> Stamp {
     let user = User::from_uid(getuid()).ok().flatten();
     let since = SystemTime::UNIX_EPOCH.elapsed().unwrap_or_default();
     let kernel = fs::read_to_string("/proc/sys/kernel/osrelease").unwrap_or_default();
@@ -19,7 +21,7 @@ pub fn stamp(lab: &Lab, vpnlab: &std::path::Path) -> Stamp {
         Mode::Root => "as root",
     };
     Stamp {
-        vpnlab: concat!("vpnlab ", env!("CARGO_PKG_VERSION")).into(),
+        vpnlab: format!("vpnlab {VERSION}"),
         vpnlab_sha256: hash::of_file(vpnlab).ok(),
         made: time(since),
         seconds: 0.0,

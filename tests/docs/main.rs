@@ -94,7 +94,7 @@ fn every_command_does_what_its_page_shows() {
 
 /// How many blocks with commands a page has, counted without regard to anything else.
 fn blocks_of(text: &str) -> usize {
-    let fence = |line: &&str| ["```console", "```sh"].contains(&line.trim());
+    let fence = |line: &&str| line.trim().strip_prefix("```").is_some_and(|it| page::WITH_COMMANDS.contains(&it));
     text.lines().filter(fence).count()
 }
 

@@ -37,6 +37,9 @@ pub struct Command {
     pub output: Vec<String>,
 }
 
+/// The languages of blocks with commands; the last one is never run.
+pub const WITH_COMMANDS: [&str; 3] = ["console", "sh", "powershell"];
+
 /// The languages that blocks without commands may have.
 const SHOWN: [&str; 10] = ["text", "toml", "yaml", "json", "python", "c", "rust", "make", "html", "markdown"];
 
@@ -105,6 +108,7 @@ fn check(block: &Block) -> Result<(), String> {
     let prompt = block.text.iter().find(|line| prompt(line).is_some());
     match language {
         "console" | "sh" => Ok(()),
+        "powershell" if block.not_run.is_some() => Ok(()),
         _ if block.not_run.is_some() => Err(format!("{}: a block of {language} is never run", block.line)),
         "" => Err(format!("{}: a block has no language: console, sh, or text where it has no commands", block.line)),
         _ if !SHOWN.contains(&language) => Err(format!("{}: no language that is known here: {language}", block.line)),
@@ -151,7 +155,7 @@ pub fn typed(line: &str) -> Option<(Option<String>, String)> {
 
 impl Block {
     pub fn has_commands(&self) -> bool {
-        ["console", "sh"].contains(&self.language.as_str())
+        WITH_COMMANDS.contains(&self.language.as_str())
     }
 
     /// The commands of a transcript. A prompt with nothing behind it is no command.

@@ -97,6 +97,21 @@ for_each_user! {
         assert!(!read().is_empty());
     }
 
+    fn a_capture_with_a_limit_stays_within_it_and_says_so(user: User) {
+        let lab = Lab::up(user);
+        let file = directory().join("limited.pcapng");
+        let path = file.display().to_string();
+        let mut capture = lab.machine.start(&["lab", "--lab", &lab.name, "capture", &path, "--limit", "1"]);
+        capture.wait_for("Ctrl-C ends it");
+        // Each ping of this size is seen four times: 4 MB in all.
+        lab.exec("useru", &["ping", "-c500", "-i", "0.002", "-q", "-s", "1400", "server"]).ok();
+        let done = capture.interrupt().ok();
+        assert!(done.stderr.contains(" more came after it had reached 1 MB"), "{done:#?}");
+        let length = std::fs::metadata(&file).unwrap().len();
+        assert!((900 << 10..=1 << 20).contains(&length), "{length} bytes");
+        assert!(fields(&file, &["frame.len"]).len() > 600);
+    }
+
     fn a_capture_into_a_pipe_that_nobody_reads_can_be_ended(user: User) {
         let lab = Lab::up_at(user, 4);
         let ping = || lab.sh("useru", "ping -q -c 40 -i 0.002 -s 1400 -W 0.1 server").ok();

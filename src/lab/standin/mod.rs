@@ -1,7 +1,7 @@
 //! Stand-ins on a host's path, so that the handout's commands work as typed: `vpnlab` called by another name.
 //!
 //! `sudo` always: a host's programs have the lab's rights already, and the machine's own sudo cannot work in a user
-//! namespace. `ping`, `traceroute` and `tcpdump` only where the machine has none.
+//! namespace. `ping`, `traceroute`, `tcpdump` and `nc` only where the machine has none.
 
 use std::env;
 use std::ffi::OsString;
@@ -12,6 +12,7 @@ use nix::sys::signal::Signal;
 use crate::error::{Context, Result};
 use crate::sys;
 
+mod nc;
 mod ping;
 mod sudo;
 mod tcpdump;
@@ -21,7 +22,7 @@ mod traceroute;
 pub const SUDO: &str = "sudo";
 
 /// The names of those that are last on the path.
-pub const WHERE_MISSING: [&str; 3] = ["ping", "traceroute", "tcpdump"];
+pub const WHERE_MISSING: [&str; 4] = ["ping", "traceroute", "tcpdump", "nc"];
 
 /// Runs the stand-in that this process was called as; `None` where it was called as itself.
 pub fn called_as() -> Option<Result<u8>> {
@@ -38,6 +39,7 @@ pub fn called_as() -> Option<Result<u8>> {
         "ping" => Some(run(ping::run)),
         "traceroute" => Some(run(traceroute::run)),
         "tcpdump" => Some(run(tcpdump::run)),
+        "nc" => Some(run(nc::run)),
         _ => None,
     }
 }
