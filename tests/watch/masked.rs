@@ -73,7 +73,9 @@ pub fn opened(screen: &[String]) -> String {
     const DIFFER: [std::ops::Range<usize>; 8] = [0..12, 18..20, 24..26, 34..36, 40..42, 46..48, 52..54, 64..68];
     const TIME: std::ops::Range<usize> = 70..86;
     let mut grid = Grid::of(screen);
-    grid.hide(1, "#", 'N');
+    // The packet's number has one digit, or more.
+    let digits = grid.0[1].iter().skip(2).take_while(|character| character.is_ascii_digit()).count();
+    grid.0[1].splice(2..2 + digits, ['N']);
     let line = grid.line(3);
     // It may not be open yet.
     let Some(time) = line.find(" ms ").filter(|_| line.starts_with("─ ")) else { return grid.text() };
