@@ -1,7 +1,8 @@
 #!/bin/sh
 # Installs the Debian packages that the build, the grader and the handout's own commands want, and opens /dev/net/tun to
-# every user, as udev does on an ordinary machine. With --tests also what the tests read files and pages with, what
-# the fuzz targets are linked with, and what the package is built and tried with, which is larger. Safe to run again; quiet when nothing is missing.
+# every user, as udev does on an ordinary machine. With --tests also what the tests read files and pages with, what the
+# fuzz targets are linked with, and what the package is built and tried with, which is larger. Safe to run again; quiet
+# when nothing is missing.
 set -eu
 
 # command or file -> package

@@ -242,7 +242,9 @@ fn every_command_says_what_it_does_and_shows_examples_and_every_option_says_what
 #[test]
 fn what_a_program_may_read_is_to_be_had_as_json() {
     let command = Cli::command();
-    for words in [&["doctor"][..], &["demo"], &["trace"], &["grade"], &["lab", "status"], &["lab", "check"]] {
+    let of_lab = [&["lab", "status"][..], &["lab", "check"]];
+    for words in [&["doctor"][..], &["demo"], &["trace"], &["watch"], &["report"], &["grade"]].into_iter().chain(of_lab)
+    {
         let mut found = false;
         walk(&command, &[], &mut |command, at| {
             let has_json = command.get_arguments().any(|argument| argument.get_long() == Some("json"));

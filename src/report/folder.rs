@@ -54,6 +54,11 @@ impl Folder {
         let (Some(parent), Some(name)) = (target.parent(), target.file_name()) else {
             return Err(Error::usage(failed()).hint("name a folder that is new"));
         };
+        // Another one in its place would not be where whoever works in this one is.
+        if std::env::current_dir().is_ok_and(|current| current.starts_with(&target)) {
+            let hint = "name a folder inside of it";
+            return Err(Error::usage(format!("{} is the folder that this is run in", directory.display())).hint(hint));
+        }
         let older = if target.exists() { older(directory, &target, parent, force)? } else { None };
         let making = parent.join(format!(".{}.vpnlab-{}", name.to_string_lossy(), std::process::id()));
         fs::create_dir(&making).map_err(usage)?;
@@ -132,7 +137,9 @@ impl Folder {
             // An empty folder there is replaced.
             return fs::rename(&self.making, &self.target).context(failed);
         };
-        let aside = self.making.with_extension("older");
+        let mut aside = self.making.clone().into_os_string();
+        aside.push("-older");
+        let aside = PathBuf::from(aside);
         fs::rename(&self.target, &aside).context(failed)?;
         if let Err(error) = fs::rename(&self.making, &self.target) {
             let _ = fs::rename(&aside, &self.target);
@@ -219,11 +226,15 @@ fn files(directory: &Path) -> std::io::Result<Vec<String>> {
     Ok(found)
 }
 
-/// Removes these files of a folder, and the folders that are empty then.
+/// Removes these files of a folder, and the folders that are empty then. One that was changed while the new report was made
+/// stays, and so its folder, which is the error.
 fn remove(directory: &Path, listed: &BTreeMap<String, String>) -> std::io::Result<()> {
     let mut folders = std::collections::BTreeSet::new();
-    for name in listed.keys().map(String::as_str).chain([SUMS]) {
+    for (name, hash) in listed.iter().map(|(name, hash)| (name.as_str(), Some(hash))).chain([(SUMS, None)]) {
         let path = directory.join(name);
+        if hash.is_some_and(|hash| hash::of_file(&path).is_ok_and(|now| now != *hash)) {
+            continue;
+        }
         match fs::remove_file(&path) {
             Err(error) if error.kind() != std::io::ErrorKind::NotFound => return Err(error),
             _ => {}
@@ -289,6 +300,29 @@ mod tests {
         assert_eq!(fs::read_to_string(target.join("step-1/a.txt")).unwrap(), "with my answer");
         assert_eq!(fs::read_dir(&base).unwrap().count(), 1);
         fs::remove_dir_all(&base).unwrap();
+    }
+
+    #[test]
+    fn what_was_changed_while_the_new_report_was_made_stays_too() {
+        let base = place("meanwhile");
+        let target = base.join("report");
+        made(&target, false, "one").unwrap();
+        let folder = Folder::begin(&target, true).unwrap();
+        fs::write(target.join("step-1/a.txt"), "with my answer").unwrap();
+        let error = folder.finish().unwrap_err().to_string();
+        let aside = error.split("which is now ").nth(1).and_then(|rest| rest.split(':').next()).unwrap();
+        assert_eq!(fs::read_to_string(Path::new(aside).join("step-1/a.txt")).unwrap(), "with my answer");
+        assert!(target.is_dir());
+        fs::remove_dir_all(&base).unwrap();
+    }
+
+    #[test]
+    fn the_folder_that_one_works_in_is_not_replaced() {
+        let current = std::env::current_dir().unwrap();
+        for directory in [current.as_path(), Path::new("."), current.parent().unwrap()] {
+            let error = Folder::begin(directory, true).unwrap_err();
+            assert!(error.to_string().contains("is the folder that this is run in"), "{error}");
+        }
     }
 
     #[test]

@@ -144,8 +144,9 @@ impl Gatherer<'_> {
         }
         self.terminals.settle(QUIET, UNQUIET)?;
         for (handle, host, line) in std::mem::take(&mut doing.watches) {
+            let remark = if self.terminals.has_ended(handle) { "" } else { "ended with Ctrl-C" };
             self.terminals.end(handle);
-            self.typed(&mut doing, handle, &host, &line, "ended with Ctrl-C")?;
+            self.typed(&mut doing, handle, &host, &line, remark)?;
         }
         doing.step.capture = Some(self.end_capture(capture, file)?);
         self.lines(&mut doing)?;
