@@ -203,6 +203,21 @@ fn a_rubric_is_printed_and_a_wrong_one_is_told_by_its_line() {
     assert!(usage_error(&["grade", "--rubric", "/nowhere"]).starts_with("cannot read the rubric /nowhere: "));
 }
 
+#[test]
+fn marks_of_an_earlier_run_outlive_one_that_fails() {
+    let path = |kind: &str| std::env::temp_dir().join(format!("vpnlab-marks-{}.{kind}", std::process::id()));
+    let kinds = ["csv", "html", "json", "junit"];
+    let options = kinds.map(|kind| format!("--{kind}={}", path(kind).display()));
+    kinds.iter().for_each(|kind| std::fs::write(path(kind), "marks").unwrap());
+    let mut arguments = vec!["grade", "--rubric", "/nowhere"];
+    arguments.extend(options.iter().map(String::as_str));
+    let said = usage_error(&arguments);
+    let left = kinds.map(|kind| std::fs::read_to_string(path(kind)).unwrap());
+    kinds.iter().for_each(|kind| std::fs::remove_file(path(kind)).unwrap());
+    assert!(said.starts_with("cannot read the rubric"), "{said}");
+    assert_eq!(left, ["marks"; 4]);
+}
+
 /// Hands every command of the tree to `look`, with the words that lead to it.
 fn walk(command: &clap::Command, words: &[&str], look: &mut dyn FnMut(&clap::Command, &[&str])) {
     look(command, words);

@@ -81,6 +81,37 @@ fn a_folder_that_is_a_file_is_refused() {
 }
 
 #[test]
+fn where_one_file_cannot_be_written_none_is_left() {
+    let folder = Folder::new("cut");
+    fs::create_dir(folder.0.join("there")).unwrap();
+    for (name, left) in [("new", &["there"][..]), ("there", &["there"])] {
+        // No file may be longer than 1024 bytes; the first two are not.
+        let script = "trap '' XFSZ; ulimit -f 2; exec \"$1\" init \"$2\"";
+        let mut limited = Command::new("sh");
+        limited.args(["-c", script, "sh", env!("CARGO_BIN_EXE_vpnlab"), name]).current_dir(&folder.0);
+        let output = limited.output().unwrap();
+        let said = String::from_utf8(output.stderr).unwrap();
+        assert!(said.starts_with(&format!("vpnlab: cannot write {name}/tun.py: File too large")), "{said}");
+        assert_eq!(folder.names(""), left);
+        assert_eq!(output.status.code(), Some(2));
+    }
+    assert_eq!(folder.names("there"), [""; 0]);
+    assert_eq!(init(&folder.0, "there").status.code(), Some(0));
+}
+
+#[test]
+fn the_next_command_can_be_typed_as_it_is_told() {
+    let folder = Folder::new("typed");
+    for name in ["Übung-5", "lab 5", "anna's $HOME"] {
+        let said = String::from_utf8(init(&folder.0, name).stdout).unwrap();
+        let line = said.lines().find(|line| line.starts_with("  cd ")).unwrap();
+        let script = format!("{line} && ls README.md");
+        let shell = Command::new("sh").args(["-c", &script]).current_dir(&folder.0).output().unwrap();
+        assert_eq!(shell.stdout, b"README.md\n", "{line}");
+    }
+}
+
+#[test]
 fn a_folder_with_other_files_is_filled() {
     let folder = Folder::new("other");
     fs::write(folder.0.join("notes.txt"), "").unwrap();

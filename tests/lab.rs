@@ -340,3 +340,36 @@ fn a_lab_that_is_not_up_is_said_to_be_so() {
     let done = machine.vpnlab(&["lab", "--lab", "nothing-here", "down"]).ok();
     assert_eq!(done.stdout, "lab nothing-here was not up\n");
 }
+
+#[test]
+fn whoever_forgets_to_name_the_lab_is_told_which_are_up() {
+    let machine = Machine::apart();
+    machine.vpnlab(&["trace"]).expect(2);
+    for name in ["one", "two"] {
+        machine.vpnlab(&["lab", "--lab", name, "up"]).ok();
+    }
+    for command in [&["trace"][..], &["lab", "exec", "useru", "--", "true"], &["watch", "--once"]] {
+        let done = machine.vpnlab(command).expect(2);
+        assert_eq!(
+            done.stderr,
+            "vpnlab: lab default is not up; bring it up: vpnlab lab up; or choose one that is up: --lab one, --lab two\n"
+        );
+    }
+    for name in ["one", "two"] {
+        machine.vpnlab(&["lab", "--lab", name, "down"]).ok();
+    }
+    let done = machine.vpnlab(&["trace"]).expect(2);
+    assert_eq!(done.stderr, "vpnlab: lab default is not up; bring it up: vpnlab lab up\n");
+}
+
+#[test]
+fn a_client_outside_of_the_lab_is_told_where_its_server_is_known() {
+    let machine = Machine::new(User::Plain);
+    let mut command = machine.command("unshare");
+    // Where no name server knows it, either.
+    command.args(["--user", "--map-root-user", "--net"]).arg(common::vpnlab()).arg("client");
+    let done = common::run(&mut command).expect(2);
+    assert!(done.stderr.starts_with("vpnlab: unknown host server: "), "{done:#?}");
+    let hint = "; run it inside the lab: vpnlab lab exec HOST -- ...; or give --server an address\n";
+    assert!(done.stderr.ends_with(hint), "{done:#?}");
+}

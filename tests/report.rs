@@ -240,6 +240,7 @@ for_each_user! {
         assert_eq!(names, ["programs/useru-tun_client.py", "programs/useru-tun.py"]);
         assert!(client.end.as_ref().unwrap().starts_with("ended by the report"), "{client:#?}");
         assert!(route.end.as_ref().unwrap().starts_with("ended by itself"), "{route:#?}");
+        assert!(report.programs.iter().all(|it| !it.failed), "{report:#?}");
         let printed = fs::read_to_string(Path::new(&place.at("r")).join(server.output_file.as_ref().unwrap())).unwrap();
         assert!(printed.contains("Start UDP server on port 9090"), "{printed}");
         assert_eq!(programs(&lab), [""; 0]);
@@ -286,10 +287,14 @@ for_each_user! {
         let (lab, place) = (Lab::up(user), Place::new());
         let broken = place.with("tun.py", "import no_such_module\n");
         let command = format!("sudo python3 {broken}");
-        report(&lab, &place.at("r"), &["--step", "1", "--run", "useru", &command]).expect(1);
+        let done = report(&lab, &place.at("r"), &["--step", "1", "--run", "useru", &command]).expect(1);
         let report = read(&place.at("r"));
         let program = &report.programs[0];
-        assert!(program.end.as_ref().unwrap().contains("exit code 1"), "{program:#?}");
+        let end = program.end.as_ref().unwrap();
+        assert!(program.failed, "{program:#?}");
+        assert!(end.ends_with("exit code 1: ModuleNotFoundError: No module named 'no_such_module'"), "{program:#?}");
+        let told = format!("\nprograms that failed\n  useru:$ {command}\n             {end}\n");
+        assert!(done.stdout.contains(&told), "{done:#?}");
         assert_eq!(program.sources[0].path, broken);
         let printed = fs::read_to_string(Path::new(&place.at("r")).join(program.output_file.as_ref().unwrap())).unwrap();
         assert!(printed.contains("ModuleNotFoundError"), "{printed}");

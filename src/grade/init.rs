@@ -43,17 +43,24 @@ const FILES: [(&str, &str); 7] = [
 pub fn run(args: &InitArgs) -> Result<()> {
     write(&args.directory)?;
     let directory = args.directory.display();
+    let typed = typed(&directory.to_string());
     let mut text = format!("{directory}:\n");
     FILES.iter().for_each(|(name, _)| text += &format!("  {name}\n"));
     text += &format!(
-        "\nNext:\n  cd {directory}\n  vpnlab lab up               the hosts; once\n  \
+        "\nNext:\n  cd {typed}\n  vpnlab lab up               the hosts; once\n  \
          vpnlab lab shell useru      and there: sudo python3 tun.py\n  \
          vpnlab grade --watch .      what is done, and what is not yet\nREADME.md has the steps.\n"
     );
     output::text(text)
 }
 
-/// Writes the files.
+/// A path as it is typed into a shell.
+fn typed(path: &str) -> String {
+    let is_plain = |it: char| it.is_alphanumeric() || "-_./:,@+".contains(it);
+    if path.chars().all(is_plain) { path.into() } else { format!("'{}'", path.replace('\'', "'\\''")) }
+}
+
+/// Writes the files: all of them or none.
 fn write(directory: &Path) -> Result<()> {
     let failed = |path: &Path, error| Error::usage(format!("cannot write {}", path.display())).because(error);
     let paths: Vec<PathBuf> = FILES.iter().map(|(name, _)| directory.join(name)).collect();
@@ -62,13 +69,24 @@ fn write(directory: &Path) -> Result<()> {
         return Err(Error::usage(format!("{} is there already", there.display()))
             .hint("nothing was written; name another folder, or move the file away"));
     }
+    let is_new = !directory.exists();
     fs::create_dir_all(directory).map_err(|error| failed(directory, error))?;
-    for (path, (_, text)) in paths.iter().zip(FILES) {
+    let mut made = Vec::new();
+    let written = paths.iter().zip(FILES).try_for_each(|(path, (_, text))| {
         // Somebody may have made one meanwhile.
         let file = fs::File::options().write(true).create_new(true).open(path);
-        file.and_then(|mut file| file.write_all(text.as_bytes())).map_err(|error| failed(path, error))?;
+        let mut file = file.map_err(|error| failed(path, error))?;
+        made.push(path);
+        file.write_all(text.as_bytes()).map_err(|error| failed(path, error))
+    });
+    if written.is_err() {
+        // On a full disk, say. What is left of them would be in the way of the next attempt.
+        made.iter().for_each(|path| drop(fs::remove_file(path)));
+        if is_new {
+            let _ = fs::remove_dir(directory);
+        }
     }
-    Ok(())
+    written
 }
 
 #[cfg(test)]

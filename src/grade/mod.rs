@@ -76,7 +76,7 @@ pub struct GradeArgs {
 }
 
 /// Files that grades are written to.
-#[derive(Debug, Args)]
+#[derive(Debug, Default, Args)]
 struct Reports {
     /// All grades as JSON, which docs/grading.md describes
     #[arg(long, value_name = "FILE")]
@@ -211,8 +211,10 @@ struct Files<'a> {
 
 impl Reports {
     fn open(&self) -> Result<Files<'_>> {
+        // What an earlier run has left there stays until there is something better: grading may be interrupted.
         let create = |path: &Path| {
-            File::create(path).map_err(|error| Error::usage(format!("cannot write {}", path.display())).because(error))
+            let file = File::options().write(true).create(true).truncate(false).open(path);
+            file.map_err(|error| Error::usage(format!("cannot write {}", path.display())).because(error))
         };
         let kinds: [(&Option<PathBuf>, Writer); 4] = [
             (&self.json, report::json::document),
@@ -232,22 +234,29 @@ impl Reports {
 }
 
 impl Files<'_> {
-    fn write(mut self, grades: &[Grade]) -> Result<()> {
+    fn write(self, grades: &[Grade]) -> Result<()> {
         // One that cannot be written does not keep the others from it.
         let mut done = grades.first().map_or(Ok(()), |grade| self.gradescope(grade));
-        for (path, file, write) in &mut self.all {
-            let written =
-                file.write_all(write(grades).as_bytes()).context(|| format!("cannot write {}", path.display()));
-            done = done.and(written);
+        for (path, file, write) in &self.all {
+            done = done.and(replace(path, file, &write(grades)));
         }
         done
     }
 
     fn gradescope(&self, grade: &Grade) -> Result<()> {
         let Some((path, file)) = &self.gradescope else { return Ok(()) };
-        let text = report::gradescope::document(grade);
-        (&mut &*file).write_all(text.as_bytes()).context(|| format!("cannot write {}", path.display()))
+        replace(path, file, &report::gradescope::document(grade))
     }
+}
+
+/// Writes a text in place of what is in the file.
+fn replace(path: &Path, mut file: &File, text: &str) -> Result<()> {
+    let failed = || format!("cannot write {}", path.display());
+    // A pipe or a terminal has no length.
+    if file.metadata().context(failed)?.is_file() {
+        file.set_len(0).context(failed)?;
+    }
+    file.write_all(text.as_bytes()).context(failed)
 }
 
 /// Grades submissions, some at a time, each in a process of its own; the grades are in the order of the submissions.
@@ -408,5 +417,26 @@ impl Progress {
         if let Some(bar) = &self.bar {
             bar.finish_and_clear();
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_report_takes_the_place_of_a_longer_one() {
+        let path = std::env::temp_dir().join(format!("vpnlab-grade-replace-{}", std::process::id()));
+        let reports = |json: &Path| Reports { json: Some(json.to_path_buf()), ..Reports::default() };
+        std::fs::write(&path, "x".repeat(1 << 20)).unwrap();
+        let opened = reports(&path);
+        let files = opened.open().unwrap();
+        assert_eq!(std::fs::metadata(&path).unwrap().len(), 1 << 20);
+        files.write(&[]).unwrap();
+        let written = std::fs::read_to_string(&path).unwrap();
+        std::fs::remove_file(&path).unwrap();
+        assert_eq!(written, report::json::document(&[]));
+        // What has no length is written to as it is.
+        reports(Path::new("/dev/null")).open().unwrap().write(&[]).unwrap();
     }
 }

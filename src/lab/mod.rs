@@ -95,6 +95,15 @@ impl Presence {
     }
 }
 
+/// What else is up, where no lab was named: then another was meant, maybe.
+fn others(name: &str) -> String {
+    let names = if getuid().is_root() { root::names() } else { rootless::names() };
+    match names.is_empty() || name != root::DEFAULT {
+        true => String::new(),
+        false => format!("; or choose one that is up: --lab {}", names.join(", --lab ")),
+    }
+}
+
 impl Lab {
     /// Looks for a lab of the calling user's.
     ///
@@ -134,7 +143,7 @@ impl Lab {
             let error = Error::usage(format!("lab {name} is not up"));
             match !getuid().is_root() && root::names().iter().any(|other| other == name) {
                 true => error.hint("but root has one of that name: use sudo"),
-                false => error.hint(format!("bring it up: vpnlab lab up{}", option(name))),
+                false => error.hint(format!("bring it up: vpnlab lab up{}{}", option(name), others(name))),
             }
         })
     }

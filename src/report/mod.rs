@@ -34,6 +34,9 @@ use terminal::Terminals;
 /// The exit code of a program that Ctrl-C ended, as shells have it: 128 + SIGINT.
 const INTERRUPTED: u8 = 130;
 
+/// How much is told of the last line of a program that failed, in characters.
+const LONGEST_LINE: usize = 200;
+
 /// `vpnlab report`
 #[derive(Debug, Args)]
 pub struct ReportArgs {
@@ -187,6 +190,7 @@ fn others(gatherer: &mut Gatherer<'_>, states: &[HostState]) -> Result<Vec<Progr
                 pid: Some(holder.pid),
                 holds: holds(holder),
                 started_by_report: false,
+                failed: false,
                 end: None,
                 output_file: None,
                 sources,
@@ -210,18 +214,23 @@ fn started(
         let (exit, took) = gatherer.terminals.exit(it.handle);
         let code = exit.map_or("no exit code".into(), |exit| format!("exit code {exit}"));
         let by = if over[place] { "ended by itself" } else { "ended by the report with Ctrl-C" };
-        let end = format!("{by} after {:.1} s, {code}", took.as_secs_f64());
+        let mut end = format!("{by} after {:.1} s, {code}", took.as_secs_f64());
+        let failed = over[place] && exit != Some(0);
         let file = format!("programs/{}-{}.txt", place + 1, crate::page::text::file_name(&it.host));
         let printed = crate::page::text::shown(&gatherer.terminals.printed(it.handle, 0));
         let more = if gatherer.terminals.is_truncated(it.handle) { "\n[and more, which is not kept]" } else { "" };
         let text = format!("{}$ {}\n{}{more}\n[{end}]\n", gather::prompt(&it.host), it.line, printed.trim_end());
         gatherer.folder.write(&file, text.as_bytes())?;
+        if let Some(last) = printed.trim_end().lines().last().filter(|_| failed) {
+            end += &format!(": {}", last.trim().chars().take(LONGEST_LINE).collect::<String>());
+        }
         programs.push(Program {
             host: it.host.clone(),
             command: it.line.clone(),
             pid: holders.first().map(|holder| holder.pid),
             holds: holders.iter().flat_map(|holder| holds(holder)).collect(),
             started_by_report: true,
+            failed,
             end: Some(end),
             output_file: Some(file),
             sources,
@@ -252,6 +261,14 @@ fn summary(report: &Report, target: &Path) -> String {
                 text += &format!("             {because}\n");
             }
         }
+    }
+    let failed: Vec<&Program> = report.programs.iter().filter(|it| it.failed).collect();
+    if !failed.is_empty() {
+        text += "\nprograms that failed\n";
+    }
+    for it in failed {
+        text += &format!("  {}$ {}\n", gather::prompt(&it.host), it.command);
+        text += &format!("             {}\n", it.end.as_deref().unwrap_or_default());
     }
     text + &format!("\n{}\n", target.join("index.html").display())
 }

@@ -69,6 +69,9 @@ pub struct Program {
     pub holds: Vec<String>,
     /// Whether the report has started it (`--run`), and so has its lines.
     pub started_by_report: bool,
+    /// Whether it ended by itself before the report did, and not with exit code 0, where the report has started it.
+    #[serde(default)]
+    pub failed: bool,
     /// How it ended, where the report has started it.
     pub end: Option<String>,
     /// The file of the report with all that it printed, where the report has started it.

@@ -229,7 +229,11 @@ impl ClientOptions {
         let port = server.port.unwrap_or(tunnel.port);
         let unknown = || Error::usage(format!("unknown host {}", server.host));
         let mut addresses = (server.host.as_str(), port).to_socket_addrs().map_err(|error| {
-            let hint = "give --server an address, or a name that /etc/hosts or a name server knows";
+            // Whoever has named none has forgotten where they are.
+            let hint = match self.server {
+                Some(_) => "give --server an address, or a name that /etc/hosts or a name server knows",
+                None => "run it inside the lab: vpnlab lab exec HOST -- ...; or give --server an address",
+            };
             unknown().because(error).hint(hint)
         })?;
         // The C library's resolver is large.

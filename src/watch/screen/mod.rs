@@ -110,10 +110,13 @@ fn draw_footer(state: &State, look: &Look, area: Rect, buffer: &mut Buffer) {
             ("q", "quit"),
         ]
     };
+    // Words in place of arrows may leave no room for two spaces in between.
+    let width: usize = keys.iter().map(|(key, what)| key.chars().count() + what.chars().count() + 3).sum();
+    let gap = if width - 1 > area.width.into() { 1 } else { 2 };
     let mut x = 1;
     for (key, what) in keys {
         x += put(buffer, area, x, 0, key, look.key()) + 1;
-        x += put(buffer, area, x, 0, what, look.plain()) + 2;
+        x += put(buffer, area, x, 0, what, look.plain()) + gap;
     }
 }
 

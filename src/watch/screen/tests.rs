@@ -135,6 +135,18 @@ fn sampling_pausing_and_filters_are_said() {
 }
 
 #[test]
+fn the_last_line_has_room_for_every_key() {
+    let mut state = state();
+    for look in [&PLAIN, &ASCII] {
+        assert!(lines(&state, look)[23].ends_with(" q quit"), "{}", lines(&state, look)[23]);
+    }
+    state.apply(Action::Open);
+    for look in [&PLAIN, &ASCII] {
+        assert!(lines(&state, look)[23].ends_with(" q quit"), "{}", lines(&state, look)[23]);
+    }
+}
+
+#[test]
 fn every_key_of_the_help_has_room() {
     let mut state = state();
     state.apply(Action::Help);
