@@ -131,7 +131,7 @@ impl Lines {
             Ok(()) => {}
             Err(error) if error.kind() == io::ErrorKind::BrokenPipe => {
                 self.closed = true;
-                info!("Nobody reads stdout any more: no more packets are shown");
+                info!("Nobody reads stdout any more");
             }
             Err(error) if !self.broken => {
                 self.broken = true;

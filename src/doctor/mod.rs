@@ -1,7 +1,7 @@
 //! `vpnlab doctor`: what this machine can do, what that is good for, and how to get what it lacks.
 //!
-//! What can be tried is tried, in child processes with namespaces of their own ([`attempts`]); nothing of the machine is
-//! changed, and nothing stays. A file per family of checks makes the findings; [`model`] says what follows from them.
+//! What can be tried is tried, in child processes with namespaces of their own (`attempts`); nothing of the machine is
+//! changed, and nothing stays. A file per family of checks makes the findings; `model` says what follows from them.
 
 use clap::Args;
 use nix::unistd::getuid;

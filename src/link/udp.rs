@@ -588,7 +588,7 @@ fn is<T>(result: &io::Result<T>, error: Errno) -> bool {
 /// What it means that a datagram for `peer` was lost this way.
 fn lost(peer: &str, error: Errno) -> String {
     match error {
-        Errno::ECONNREFUSED => format!("{peer} refuses datagrams: no program has that UDP port open yet"),
+        Errno::ECONNREFUSED => format!("{peer} refuses datagrams: no program has that UDP port open"),
         Errno::ENETUNREACH | Errno::EHOSTUNREACH => format!("{peer} cannot be reached: {}; see ip route", error.desc()),
         Errno::EMSGSIZE => format!("a packet is too large for a datagram to {peer}; a smaller --mtu avoids that"),
         Errno::EPERM => format!("a firewall of this machine forbids datagrams to {peer}: see nft list ruleset"),
