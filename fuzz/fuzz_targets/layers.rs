@@ -19,7 +19,10 @@ fuzz_target!(|bytes: &[u8]| {
         assert!(!layer.title.contains(char::is_control), "{layer:?}");
         for field in &layer.fields {
             let range = &field.range;
-            assert!(layer.range.start <= range.start && range.start < range.end && range.end <= layer.range.end, "{layer:?}");
+            assert!(
+                layer.range.start <= range.start && range.start < range.end && range.end <= layer.range.end,
+                "{layer:?}"
+            );
             assert!(!field.value.contains(char::is_control), "{field:?}");
         }
     }
