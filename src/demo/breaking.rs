@@ -1,7 +1,7 @@
 //! After the handout: a TCP session through the tunnel, the tunnel breaks while somebody types, and nothing is lost.
 
 use super::stage::Stage;
-use super::stages::PING;
+use super::stages::{PING, tunnel_both_ways};
 use crate::error::Result;
 use crate::topology::Topology;
 
@@ -19,12 +19,7 @@ pub fn story(stage: &mut Stage<'_>, Topology { tunnel, .. }: &Topology) -> Resul
     let own = tunnel.client_address.addr().to_string();
     stage
         .say("The tunnel of step 4, and a TCP session through it: what is typed into nc on useru, nc on userv prints.");
-    let server = stage.start("server", "sudo vpnlab vpn --role server")?;
-    let ready = stage.sees(&server, &["ip link set dev", "up"]);
-    stage.must(ready, "the server brings its device up");
-    let client = stage.start("useru", "sudo vpnlab vpn --role client")?;
-    let ready = stage.sees(&client, &["ip route add"]);
-    stage.must(ready, "the client adds the route");
+    let [server, client] = tunnel_both_ways(stage)?;
     let listener = stage.start("userv", &format!("nc -v -l -p {PORT}"))?;
     let ready = stage.sees(&listener, &["istening on"]);
     stage.must(ready, "nc waits for a connection");

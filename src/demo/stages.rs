@@ -1,6 +1,6 @@
 //! The story of the five steps: what is typed, what must be seen, and why it is so.
 
-use super::stage::Stage;
+use super::stage::{Running, Stage};
 use crate::error::Result;
 use crate::topology::Topology;
 
@@ -156,6 +156,17 @@ fn server(stage: &mut Stage<'_>, Topology { tunnel, .. }: &Topology) -> Result<(
     Ok(())
 }
 
+/// Starts both ends of step 4's tunnel, the server's first, and waits until each has its device.
+pub fn tunnel_both_ways(stage: &mut Stage<'_>) -> Result<[Running; 2]> {
+    let server = stage.start("server", "sudo vpnlab vpn --role server")?;
+    let ready = stage.sees(&server, &["ip link set dev", "up"]);
+    stage.must(ready, "the server brings its device up");
+    let client = stage.start("useru", "sudo vpnlab vpn --role client")?;
+    let ready = stage.sees(&client, &["ip route add"]);
+    stage.must(ready, "the client adds the route");
+    Ok([server, client])
+}
+
 fn both_directions(stage: &mut Stage<'_>, Topology { tunnel, .. }: &Topology) -> Result<()> {
     let own = tunnel.client_address.addr().to_string();
     stage.say(&format!(
@@ -164,12 +175,7 @@ fn both_directions(stage: &mut Stage<'_>, Topology { tunnel, .. }: &Topology) ->
         (vpnlab lab up --step 4 has set both).",
         tunnel.client_address.trunc()
     ));
-    let server = stage.start("server", "sudo vpnlab vpn --role server")?;
-    let ready = stage.sees(&server, &["ip link set dev", "up"]);
-    stage.must(ready, "the server brings its device up");
-    let client = stage.start("useru", "sudo vpnlab vpn --role client")?;
-    let ready = stage.sees(&client, &["ip route add"]);
-    stage.must(ready, "the client adds the route");
+    let [server, client] = tunnel_both_ways(stage)?;
     for (from, to, what) in [
         ("useru", "userv", "useru reaches userv"),
         ("useru", "userw", "useru reaches userw"),
