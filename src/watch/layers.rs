@@ -92,6 +92,9 @@ pub fn open(frame: &[u8], kind: LinkType, length: usize, port: u16) -> Vec<Layer
         };
         next = opened.unwrap_or(Next::Data("data"));
     }
+    if opening.at < opening.end {
+        opening.data("not opened any further");
+    }
     if opening.end < end {
         // What a wire needs to be long enough, or further datagrams that the kernel carries along.
         (opening.at, opening.end, opening.part) = (opening.end, end, Part::Wire);

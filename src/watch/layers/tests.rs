@@ -70,7 +70,13 @@ fn packets_in_packets_in_packets_come_to_an_end() {
     while packet.len() < 60_000 {
         packet = v4([1; 4], [2; 4], IPV4, 1, 64, &packet);
     }
-    assert!(open(&packet, LinkType::Raw, packet.len(), 9090).len() <= MOST + 1);
+    packet.extend(b"padding");
+    let layers = open(&packet, LinkType::Raw, packet.len(), 9090);
+    let rest = packet.len() - MOST * V4_HEADER - b"padding".len();
+    assert_eq!(layers.len(), MOST + 2);
+    assert_eq!(layers[MOST].title, format!("not opened any further, {rest} bytes"));
+    assert_eq!(layers[MOST + 1].title, "behind the packet, 7 bytes");
+    assert!(layers.windows(2).all(|pair| pair[0].range.end == pair[1].range.start));
 }
 
 proptest! {
