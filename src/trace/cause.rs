@@ -18,6 +18,8 @@ pub enum Cause {
     WrongSource,
     /// No program holds the TUN device, or the one that does has not read the packet.
     TunUnread,
+    /// A reply is back, and is not the one to the request.
+    WrongReply,
     /// The route to the destination does not lead into the TUN device.
     NoRoute,
     /// A program has read the packet from the TUN device, and has sent nothing.
@@ -64,11 +66,12 @@ pub enum Cause {
 
 impl Cause {
     /// All causes, in the order of the handout's steps.
-    pub const ALL: [Self; 25] = [
+    pub const ALL: [Self; 26] = [
         Self::NoTun,
         Self::TunDown,
         Self::WrongSource,
         Self::TunUnread,
+        Self::WrongReply,
         Self::NoRoute,
         Self::NotSent,
         Self::WrongPeer,
@@ -163,6 +166,14 @@ impl Cause {
                 1,
                 "the echo came out of the device, which has not counted it as read; or no program holds the device",
                 "is the program there, and in its loop? It must come back to read (or select) after each packet",
+            ),
+            Self::WrongReply => (
+                "wrong-reply",
+                "it is not the reply to this request",
+                1,
+                "the reply's source, identifier, sequence number, payload and checksum, compared with the request's",
+                "a reply has all of the request but the type: its identifier, sequence number and payload, \
+                 its addresses in each other's places, and a checksum over the new bytes",
             ),
             Self::NoRoute => (
                 "no-route",

@@ -46,6 +46,8 @@ pub struct Scene<'a> {
     pub length: usize,
     /// The errno with which the kernel did not take it.
     pub refused: Option<i32>,
+    /// How a reply differs that came back, and is not the one to the request.
+    pub wrong_reply: Option<&'a [String]>,
     /// All frames that were captured, each with its host, in the order of their times.
     pub frames: &'a [(usize, Frame)],
     /// Until when they were: the time since 1970.
@@ -80,6 +82,9 @@ impl Scene<'_> {
     /// A host does not answer any more.
     pub fn diagnose(&self) -> Result<Verdict> {
         let Some(last) = self.last() else { return self.never_left() };
+        if let Some(differs) = self.wrong_reply {
+            return Ok(self.came_back_wrong(last, differs));
+        }
         if let Some(verdict) = self.looped().or_else(|| self.ended_by_a_router()) {
             return Ok(verdict);
         }
@@ -260,6 +265,16 @@ impl Scene<'_> {
         let cause = if !is_sender || difference.is_ip(bytes) { Cause::Changed } else { Cause::NotIp };
         let facts = [difference.to_string(), bytes_of("read", &echo.bytes), bytes_of("then", bytes)];
         Some(self.verdict(cause, host, facts))
+    }
+
+    /// The reply is back, and is not the one to the request: it was changed on its way, or was wrong from the beginning.
+    fn came_back_wrong(&self, last: &Sighting, differs: &[String]) -> Verdict {
+        let changed = match &last.what {
+            What::Echo(echo) => self.changed_on_the_way(last, &echo.bytes, echo.fragment),
+            _ => None,
+        };
+        let first = self.steps().find(|step| step.leg == Leg::Reply).unwrap_or(last);
+        changed.unwrap_or_else(|| self.verdict(Cause::WrongReply, first.host, differs.iter().cloned()))
     }
 
     fn unexplained(&self, last: &Sighting) -> Verdict {

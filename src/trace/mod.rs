@@ -31,7 +31,7 @@ mod ladder;
 pub mod sighting;
 
 use diagnosis::{Scene, Sighting, Verdict};
-use echo::EchoSocket;
+use echo::{Answer, EchoSocket};
 use evidence::{Questions, State};
 use sighting::{Leg, Mark, What};
 
@@ -271,6 +271,8 @@ struct Seen {
     until: Duration,
     /// How long the reply took.
     answered: Option<Duration>,
+    /// How a reply differs that came, and is not the one to the request.
+    wrong_reply: Option<Vec<String>>,
     /// The errno with which the kernel did not take the request.
     refused: Option<i32>,
     /// How many frames at least were not captured, for want of room or time.
@@ -333,6 +335,7 @@ impl Seen {
             to: echo.to,
             length: echo.length,
             refused: self.refused,
+            wrong_reply: self.wrong_reply.as_deref(),
             frames: &self.frames,
             until: self.until,
             sightings: &self.sightings,
@@ -373,12 +376,12 @@ fn capture(lab: &Lab, echo: &Echo) -> Result<Seen> {
     // begin at once to take the times that they want (net_enable_timestamp in net/core/dev.c), which the look leaves
     // it time for.
     let before = evidence::look(lab, ANSWERS)?;
-    let socket = namespace::inside(&lab.networks.hosts[echo.from], || EchoSocket::open(mark))?;
+    let socket = namespace::inside(&lab.networks.hosts[echo.from], || EchoSocket::open(mark, to, echo.length))?;
     let mut seen = Seen { before, ..Seen::default() };
 
     let started = Instant::now();
     let mut deadline = started + UNSEEN;
-    match socket.send(to, echo.length) {
+    match socket.send() {
         Ok(()) => {}
         Err(
             errno @ (Errno::EPERM
@@ -413,9 +416,16 @@ fn capture(lab: &Lab, echo: &Echo) -> Result<Seen> {
                 }
             }
         }
-        if seen.answered.is_none() && socket.answered().context(|| "cannot wait for the reply".into())? {
-            seen.answered = Some(started.elapsed());
-            deadline = Instant::now() + LATE;
+        if seen.answered.is_none() {
+            match socket.answered().context(|| "cannot wait for the reply".into())? {
+                Some(Answer::Right) => {
+                    seen.answered = Some(started.elapsed());
+                    deadline = Instant::now() + LATE;
+                }
+                // The right one may follow.
+                Some(Answer::Wrong(differs)) => seen.wrong_reply = Some(differs),
+                None => {}
+            }
         }
         if Instant::now() >= deadline || caught.traced >= MOST_TRACED {
             break;

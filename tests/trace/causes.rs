@@ -3,8 +3,8 @@
 use serde_json::Value;
 
 use crate::common::{self, Lab};
-use crate::fixtures::Running;
 use crate::fixtures::traffic::{has_route, vpn};
+use crate::fixtures::{self, Running};
 use crate::{for_each_user, json, with_mistake};
 
 /// Traces, which must fail for this cause, at this host, on this leg. Returns the facts.
@@ -68,6 +68,22 @@ for_each_user! {
         lab.sh("useru", "ip tuntap add dev tun0 mode tun && ip address add 10.1.3.1/24 dev tun0 && \
             ip link set dev tun0 up && ip route add 10.1.1.0/24 dev tun0").ok();
         has(&names(&lab, &[], "tun-unread", "useru", "request"), "no program holds tun0 of useru");
+    }
+
+    fn wrong_reply(user: User) {
+        for (program, arguments, fact) in [
+            ("ping-other-identifier", &["useru", "10.1.3.4"][..], "the reply's identifier is "),
+            ("ping-fixed-source", &["useru", "10.1.3.9"], "the reply comes from 10.1.3.4, and the request was for 10.1.3.9"),
+            ("ping-56-bytes", &["useru", "10.1.3.4", "--size", "500"], "the reply has 56 bytes of payload, the request 472"),
+            ("ping-old-checksum", &["useru", "10.1.3.4"], "the reply's ICMP checksum is 0x"),
+        ] {
+            let lab = Lab::up_at(user, 1);
+            let file = format!("{}/tests/fixtures/submissions/wrong/{program}/tun_ping.py", env!("CARGO_MANIFEST_DIR"));
+            let text = std::fs::read_to_string(file).expect("the submission is there");
+            let _program = Running::start(&lab, "useru", &[fixtures::PYTHON, "-c", &text]);
+            common::eventually("the TUN device is up", || lab.sh("useru", "ip -o address show up | grep -q 10.1.3").code == 0);
+            has(&names(&lab, arguments, "wrong-reply", "useru", "reply"), fact);
+        }
     }
 
     fn no_route(user: User) {
