@@ -86,7 +86,11 @@ impl<L: Copy + PartialEq> Program<L> {
             let place = self.labels.iter().find(|(label, _)| *label == to).map_or(from + 1, |(_, place)| *place);
             (place - from - 1) as u32
         };
-        let near = |from: usize, to: Option<L>| to.map_or(0, |to| distance(from, to)) as u8;
+        let near = |from: usize, to: Option<L>| {
+            let distance = to.map_or(0, |to| distance(from, to));
+            debug_assert!(distance <= u8::MAX.into(), "a near jump over {distance} instructions");
+            distance as u8
+        };
         let resolve = |(at, (instruction, jump)): (usize, &(sock_filter, Jump<L>))| match *jump {
             Jump::None => *instruction,
             Jump::Either(yes, no) => sock_filter { jt: near(at, yes), jf: near(at, no), ..*instruction },
