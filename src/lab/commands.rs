@@ -348,12 +348,12 @@ fn check(name: &str, json: bool) -> Result<u8> {
 
 /// Shows all labs, or the one that was named.
 fn status(name: Option<&str>, json: bool) -> Result<()> {
-    let labs = match name {
-        Some(name) => vec![status::look_at(&Lab::open(name)?)?],
-        None => status::all()?,
+    let (labs, of_root) = match name {
+        Some(name) => (vec![status::look_at(&Lab::open(name)?)?], Vec::new()),
+        None => (status::all()?, status::of_root()),
     };
     match json {
         true => output::line(format_args!("{:#}", serde_json::json!(labs))),
-        false => output::text(status::text(&labs)),
+        false => output::text(status::text(&labs, &of_root)),
     }
 }

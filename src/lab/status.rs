@@ -85,10 +85,19 @@ fn addresses(lab: &Lab) -> Result<Vec<Vec<String>>> {
     lab.networks.hosts.iter().map(of).collect()
 }
 
-/// The labs as text for people.
-pub fn text(labs: &[LabStatus]) -> String {
+/// The labs of root's, for a user who is not: the state files are there for all to see, and the labs are closed.
+pub fn of_root() -> Vec<String> {
+    if getuid().is_root() { Vec::new() } else { root::names() }
+}
+
+/// The labs as text for people, and the names of those that are root's.
+pub fn text(labs: &[LabStatus], of_root: &[String]) -> String {
+    let of_root = match of_root {
+        [] => String::new(),
+        names => format!("root has labs of its own ({}): sudo vpnlab lab status\n", names.join(", ")),
+    };
     if labs.is_empty() {
-        return "no lab is up; bring one up: vpnlab lab up\n".into();
+        return format!("no lab is up; bring one up: vpnlab lab up\n{of_root}");
     }
     let mut text = String::new();
     for lab in labs {
@@ -100,5 +109,5 @@ pub fn text(labs: &[LabStatus]) -> String {
             }
         }
     }
-    text
+    text + &of_root
 }
