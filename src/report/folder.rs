@@ -1,7 +1,7 @@
 //! The folder that a report becomes: made beside its place, and put there when it is whole.
 //!
 //! Nothing that is not a report's is ever removed: of an older one exactly the files that its SHA256SUMS lists, and only
-//! if they are unchanged and nothing else is there.
+//! if they are unchanged and nothing else is there; and what one that was killed had made beside its place.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -60,7 +60,9 @@ impl Folder {
             return Err(Error::usage(format!("{} is the folder that this is run in", directory.display())).hint(hint));
         }
         let older = if target.exists() { older(directory, &target, parent, force)? } else { None };
-        let making = parent.join(format!(".{}.vpnlab-{}", name.to_string_lossy(), std::process::id()));
+        let beside = format!(".{}.vpnlab-", name.to_string_lossy());
+        clear_what_the_dead_left(parent, &beside);
+        let making = parent.join(format!("{beside}{}", std::process::id()));
         fs::create_dir(&making).map_err(usage)?;
         Ok(Self { target, making, older, copies: BTreeMap::new() })
     }
@@ -157,6 +159,21 @@ impl Drop for Folder {
     fn drop(&mut self) {
         // Gone already where it was put in its place.
         let _ = fs::remove_dir_all(&self.making);
+    }
+}
+
+/// Removes what reports for the same place had made when they were killed: folders called so, with the number of a process that
+/// is no more. Where that cannot be, it does no harm.
+fn clear_what_the_dead_left(parent: &Path, beside: &str) {
+    let Ok(entries) = fs::read_dir(parent) else { return };
+    for entry in entries.flatten() {
+        let name = entry.file_name();
+        let number = name.to_str().and_then(|name| name.strip_prefix(beside)?.parse::<u32>().ok());
+        if number.is_some_and(|pid| !Path::new(&format!("/proc/{pid}")).exists())
+            && entry.file_type().is_ok_and(|kind| kind.is_dir())
+        {
+            let _ = fs::remove_dir_all(entry.path());
+        }
     }
 }
 
@@ -278,6 +295,25 @@ mod tests {
         made(&target, false, "one").unwrap();
         assert_eq!(files(&target).unwrap(), [SUMS, "programs/2-x.py", "programs/x.py", JSON, "step-1/a.txt"]);
         assert_eq!(fs::read_dir(&base).unwrap().count(), 1);
+        fs::remove_dir_all(&base).unwrap();
+    }
+
+    #[test]
+    fn what_a_killed_one_left_is_cleared_and_nothing_else() {
+        let base = place("killed");
+        // Process 1 lives; no process has the other number.
+        let stay = [
+            ".other.vpnlab-4294967295",
+            ".report.vpnlab-1",
+            ".report.vpnlab-4294967295-older",
+            "report.vpnlab-4294967295",
+        ];
+        stay.iter().for_each(|name| fs::create_dir(base.join(name)).unwrap());
+        fs::create_dir_all(base.join(".report.vpnlab-4294967295/step-1")).unwrap();
+        drop(Folder::begin(&base.join("report"), false).unwrap());
+        let mut left: Vec<_> = fs::read_dir(&base).unwrap().map(|entry| entry.unwrap().file_name()).collect();
+        left.sort();
+        assert_eq!(left, stay);
         fs::remove_dir_all(&base).unwrap();
     }
 

@@ -14,12 +14,13 @@ use super::Progress;
 use super::folder::Folder;
 use super::model::{Capture, Lines, Network, Promise, Step, Typed};
 use super::outcome::{cut, has_come, has_word, trace};
-use super::state::{self, HostState};
+use super::state::{self, Holder, HostState};
 use super::steps::{Act, Goal, Held, Plan};
 use super::terminal::{Handle, Terminals};
 use crate::error::{Context, Error, Result};
 use crate::lab::Lab;
 use crate::lab::record::BEGUN;
+use crate::output;
 use crate::page::text::{file_name, shown};
 
 /// How long a command may run, and how long something may take to begin.
@@ -102,8 +103,15 @@ impl Gatherer<'_> {
                 (last, since) = (Some(now), Instant::now());
             }
             if is_ready && since.elapsed() >= STEADY {
-                break;
+                return Ok(());
             }
+        }
+        if !self.terminals.has_ended(handle) {
+            output::error_line(format_args!(
+                "vpnlab: on {host}, {line} holds no TUN device that is up and no UDP port after {} s (--start-timeout); \
+                 the report goes on",
+                patience.as_secs_f64()
+            ));
         }
         Ok(())
     }
@@ -261,6 +269,14 @@ impl Gatherer<'_> {
         let port = self.lab.topology.tunnel.port;
         match held {
             Held::Port(host) => promise_of(text, of(host).is_some_and(|it| it.has_port(port)), || "none does".into()),
+            Held::NoDevice => {
+                let mut holders = states.iter().flat_map(|state| state.holders.iter().map(move |it| (&state.host, it)));
+                let holder = holders.find(|(_, it)| !it.devices.is_empty());
+                let because = |(host, it): (&String, &Holder)| {
+                    format!("{} on {host} holds {}: end it", it.command, it.devices.join(", "))
+                };
+                Promise { text, seen: Some(holder.is_none()), because: holder.map(because) }
+            }
             Held::Device(host) => {
                 let devices = of(host).map_or(&[][..], |it| &it.devices);
                 let because = || match devices.iter().find(|it| it.is_held).or(devices.first()) {

@@ -22,10 +22,25 @@ const SYSTEM: [&str; 8] = ["/usr", "/bin", "/sbin", "/lib", "/lib32", "/lib64", 
 const LONGEST: u64 = 256 << 10;
 const MOST: usize = 20;
 
-/// The files of a command line that is about to be run in this directory.
+/// The files of a command line that is about to be run in this directory, or in the one that its `cd` names.
 pub fn of_command(line: &str, directory: &Path) -> Vec<PathBuf> {
     let words = shlex::split(line).unwrap_or_else(|| line.split_whitespace().map(String::from).collect());
-    with_imports(without_interpreters(words.iter().filter_map(|word| file(word, directory)).collect()))
+    let mut directory = directory.to_path_buf();
+    let mut files = Vec::new();
+    let mut words = words.iter().map(|word| at_home(word.trim_end_matches(';')));
+    while let Some(word) = words.next() {
+        match word.as_str() {
+            "cd" => directory.extend(words.next()),
+            word => files.extend(file(word, &directory)),
+        }
+    }
+    with_imports(without_interpreters(files))
+}
+
+/// A word as the shell has it: `~/` is the user's home.
+fn at_home(word: &str) -> String {
+    let home = std::env::var("HOME").ok().zip(word.strip_prefix("~/"));
+    home.map_or(word.to_string(), |(home, rest)| format!("{home}/{rest}"))
 }
 
 /// The files of a program that runs.
@@ -176,6 +191,11 @@ mod tests {
         assert_eq!(of_command("./python other.py", &directory), [directory.join("other.py")]);
         assert_eq!(of_command("./python", &directory), [directory.join("./python")]);
         assert!(of_command("python3 'unbalanced", &directory).is_empty());
+        let (parent, name) = (directory.parent().unwrap(), directory.file_name().unwrap().to_str().unwrap());
+        for line in [format!("cd {name} && python3 other.py"), format!("cd {name}; sudo python3 other.py")] {
+            assert_eq!(of_command(&line, parent), [directory.join("other.py")], "{line}");
+        }
+        assert_eq!(at_home("~/x.py"), format!("{}/x.py", std::env::var("HOME").unwrap()));
         fs::remove_dir_all(&directory).unwrap();
     }
 }

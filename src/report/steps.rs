@@ -54,6 +54,8 @@ pub enum Held {
     Device(String),
     /// The tunnel's UDP port.
     Port(String),
+    /// No program of any host a TUN device.
+    NoDevice,
 }
 
 /// The last step.
@@ -76,7 +78,8 @@ fn network_asks() -> String {
 }
 
 fn network(topology: &Topology) -> Vec<Act> {
-    let mut acts = Vec::new();
+    let alone = "no tunnel runs: this is the network by itself".to_string();
+    let mut acts = vec![Act::Look { promises: vec![(alone, Held::NoDevice)] }];
     for check in &topology.checks {
         let (from, to) = (&check.from, &check.to);
         if check.hops.is_some() {
