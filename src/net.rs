@@ -53,6 +53,8 @@ pub struct Link {
     pub is_tap: bool,
     /// Whether four bytes stand in front of each packet of a TUN device (no IFF_NO_PI).
     pub has_packet_information: bool,
+    /// Whether a TUN or TAP device outlives the programs that open it, as one of `ip tuntap add` does (TUNSETPERSIST).
+    pub is_persistent: bool,
     /// Whether it could carry something: a wire's other end is up, a program holds a TUN device.
     pub has_carrier: bool,
     /// What has passed through it.
@@ -481,6 +483,7 @@ impl Link {
             is_tun: false,
             is_tap: false,
             has_packet_information: false,
+            is_persistent: false,
             has_carrier: false,
             passed: Passed::default(),
         };
@@ -513,6 +516,7 @@ impl Link {
     fn learn(&mut self, parts: &[LinkInfo]) {
         const IFLA_TUN_TYPE: u16 = 3;
         const IFLA_TUN_PI: u16 = 4;
+        const IFLA_TUN_PERSIST: u16 = 6;
         let details = parts.iter().find_map(|part| match part {
             LinkInfo::Data(InfoData::Tun(details)) => Some(details),
             _ => None,
@@ -523,6 +527,7 @@ impl Link {
             match (detail.kind(), value.as_slice()) {
                 (IFLA_TUN_TYPE, [kind]) => self.is_tap = i32::from(*kind) == libc::IFF_TAP,
                 (IFLA_TUN_PI, [is_there]) => self.has_packet_information = *is_there != 0,
+                (IFLA_TUN_PERSIST, [is_persistent]) => self.is_persistent = *is_persistent != 0,
                 _ => {}
             }
         }

@@ -33,6 +33,7 @@ pub fn link(name: &str, index: u32, packets: u64) -> Link {
         is_tun,
         is_tap: false,
         has_packet_information: false,
+        is_persistent: false,
         has_carrier: true,
         passed: Passed {
             received: packets,
