@@ -413,6 +413,20 @@ fn root_whose_plain_user_may_make_no_user_namespace_has_a_lab_and_cannot_grade()
 }
 
 #[test]
+fn the_root_of_a_user_namespace_keeps_no_labs() {
+    let machine = Machine::new(User::Plain);
+    let seen = Seen::of(|arguments| {
+        let mut command = machine.command("unshare");
+        command.args(["--user", "--map-root-user"]).arg(common::vpnlab()).args(arguments);
+        command
+    });
+    seen.is("root-labs", "missing", "/run/vpnlab cannot be written", "run it as yourself").ends(3);
+    assert!(
+        seen.table.lines().any(|line| line.starts_with("  lab as root            no ") && line.contains("root's labs"))
+    );
+}
+
+#[test]
 fn a_root_without_capabilities_is_told_which_it_lacks() {
     let machine = Machine::new(User::Root);
     let without = |capability: &'static str| {

@@ -5,7 +5,7 @@ use nix::unistd::getuid;
 use crate::doctor::attempts::{self, Pieces, Tried};
 use crate::doctor::judged;
 use crate::doctor::model::{Finding, Purpose};
-use crate::lab::namespace;
+use crate::lab::{namespace, root};
 
 /// What a lab, and the grader's labs, are made of.
 const LABS: &[Purpose] = &[Purpose::Lab, Purpose::Grading];
@@ -21,7 +21,8 @@ pub fn look(pieces: &Pieces) -> Vec<Finding> {
     let networks = if pieces.user.worked() || getuid().is_root() { "a network namespace" } else { users };
     let container = "run outside the container";
     let modules = "sudo modprobe -a veth bridge";
-    vec![
+    let of_root = getuid().is_root().then(roots_labs);
+    let findings = vec![
         users_namespaces(&pieces.user),
         judged(needed("network-namespaces", "network namespaces"), &pieces.network, "one was made", users, container),
         judged(needed("veth", "veth pairs"), &pieces.veth, "one was made", networks, modules),
@@ -47,7 +48,20 @@ pub fn look(pieces: &Pieces) -> Vec<Finding> {
             networks,
             "run outside the container, or give it the right to mount",
         ),
-    ]
+    ];
+    findings.into_iter().chain(of_root).collect()
+}
+
+/// Whether this root is the machine's, which keeps its labs where all can see them.
+fn roots_labs() -> Finding {
+    let finding = Finding::of("root-labs", "root's labs").needed_for(&[Purpose::Lab]);
+    match root::store() {
+        (place, Ok(())) => finding.ok(format!("{place} can be written")),
+        (place, Err(errno)) => finding.missing(
+            format!("{place} cannot be written: {}", errno.desc()),
+            "run it as yourself, without root, or with sudo: this root may be one of a user namespace (unshare -r)",
+        ),
+    }
 }
 
 /// Whether this user can make user namespaces, and else what forbids it. Root's labs need none, but its grader does, which

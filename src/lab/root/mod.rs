@@ -9,9 +9,10 @@ use std::os::fd::{AsFd, OwnedFd};
 use std::path::{Path, PathBuf};
 
 use log::Level;
+use nix::errno::Errno;
 use nix::mount::{MntFlags, MsFlags, mount, umount2};
 use nix::sched::CloneFlags;
-use nix::unistd::Pid;
+use nix::unistd::{AccessFlags, Pid, access};
 
 use crate::error::{Context, Error, Result};
 use crate::lab::build::{self, Marks, Networks};
@@ -65,6 +66,12 @@ pub fn clear_orphans() -> Result<()> {
         }
     }
     Ok(())
+}
+
+/// Where labs are kept while they are up, and whether this root may write there: that of a user namespace may not.
+pub fn store() -> (&'static str, std::result::Result<(), Errno>) {
+    let place = if Path::new(STATE).exists() { STATE } else { "/run" };
+    (STATE, access(place, AccessFlags::W_OK))
 }
 
 /// The file that [`crate::lab::lock::RootLock`] locks.
