@@ -5,6 +5,7 @@
 
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
+use std::path::Path;
 
 use ipnet::IpNet;
 use log::{Level, debug};
@@ -62,7 +63,13 @@ pub fn build(topology: &Topology, networks: &Networks, marks: &Marks<'_>, step: 
         })
     });
     let nets = opened.collect::<Result<Vec<Net>>>()?;
-    let wires = namespace::inside(&networks.wires, || Net::open(Level::Debug))?;
+    let wires = namespace::inside(&networks.wires, || {
+        // A wire says nothing of its own; a kernel without IPv6 has nothing to say, and no such setting.
+        if Path::new("/proc/sys/net/ipv6").exists() {
+            sysctl::set("net.ipv6.conf.default.disable_ipv6", "1")?;
+        }
+        Net::open(Level::Debug)
+    })?;
 
     for (host, net) in topology.hosts.iter().zip(&nets) {
         mark(net, &marks.of(&host.name))?;
