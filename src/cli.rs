@@ -105,17 +105,14 @@ impl Cli {
         let parsed = command.try_get_matches().and_then(|mut matches| Self::from_arg_matches_mut(&mut matches));
         parsed.map_err(|error| match error.kind() {
             ErrorKind::DisplayHelp | ErrorKind::DisplayVersion => {
-                let _ = error.print();
-                ExitCode::SUCCESS
+                let written = output::written(error.print());
+                ExitCode::from(written.map_or_else(|error| logging::fatal(&error), |()| 0))
             }
             ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand => {
                 let _ = error.print();
                 ExitCode::from(Exit::Usage as u8)
             }
-            _ => {
-                logging::fatal(&Error::usage(mistake(&error)).hint("see --help"));
-                ExitCode::from(Exit::Usage as u8)
-            }
+            _ => ExitCode::from(logging::fatal(&Error::usage(mistake(&error)).hint("see --help"))),
         })
     }
 

@@ -4,10 +4,9 @@
 
 use clap::{Args, Command, ValueEnum};
 use clap_complete::Shell as Generator;
-use nix::sys::signal::Signal;
 
-use crate::error::{Context, Result};
-use crate::{output, sys};
+use crate::error::Result;
+use crate::output;
 
 /// `vpnlab completions`
 #[derive(Debug, Args)]
@@ -42,8 +41,6 @@ pub fn run(args: &CompletionsArgs, mut vpnlab: Command) -> Result<u8> {
         Shell::Zsh => Generator::Zsh,
         Shell::Fish => Generator::Fish,
     };
-    // `... | head` ends quietly, as other programs do.
-    sys::restore(Signal::SIGPIPE).context(|| "cannot restore SIGPIPE".into())?;
     // Into memory first: the generator panics where it cannot write.
     let mut script = Vec::new();
     clap_complete::generate(generator, &mut vpnlab, "vpnlab", &mut script);

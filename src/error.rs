@@ -21,6 +21,9 @@ pub enum Exit {
     Usage = 2,
     /// The machine lacks something: rights, a device, a kernel feature.
     Environment = 3,
+    /// Whoever read its output has gone, as in `vpnlab doctor | head -1`: nothing to report, and the code that shells have for
+    /// SIGPIPE.
+    Unread = 141,
 }
 
 /// An error that names the operation and the object, the cause, and the remedy where there is one.
@@ -46,6 +49,11 @@ impl Error {
     /// Something that the machine lacks (exit code 3).
     pub fn environment(message: impl Into<String>) -> Self {
         Self::new(Exit::Environment, message)
+    }
+
+    /// Nobody reads the output any more (exit code 141).
+    pub fn unread() -> Self {
+        Self::new(Exit::Unread, "nobody reads the output")
     }
 
     fn new(exit: Exit, message: impl Into<String>) -> Self {

@@ -90,12 +90,16 @@ impl Write for LogFile {
 /// Where the user learns what else the machine lacks.
 const POINTER: &str = "; `vpnlab doctor` tells what this machine lacks";
 
-/// Reports the error that ends the program: one line on stderr, and in the log file.
-pub fn fatal(error: &Error) {
-    let line = last_words(error);
-    // Not eprintln, which panics when nobody reads stderr any more.
-    let _ = writeln!(io::stderr(), "vpnlab: {line}");
-    log::error!(target: RESULTS, "{line}");
+/// Reports the error that ends the program, and returns its exit code: one line on stderr, and in the log file; nothing where
+/// nobody reads.
+pub fn fatal(error: &Error) -> u8 {
+    if error.exit() != Exit::Unread {
+        let line = last_words(error);
+        // Not eprintln, which panics when nobody reads stderr any more.
+        let _ = writeln!(io::stderr(), "vpnlab: {line}");
+        log::error!(target: RESULTS, "{line}");
+    }
+    error.exit() as u8
 }
 
 /// An error as it is reported: with a pointer to `vpnlab doctor` where the machine lacks something. A program that was

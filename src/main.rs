@@ -25,9 +25,6 @@ fn main() -> ExitCode {
 fn finish(done: Result<u8>) -> ExitCode {
     match done {
         Ok(code) => ExitCode::from(code),
-        Err(error) => {
-            logging::fatal(&error);
-            ExitCode::from(error.exit() as u8)
-        }
+        Err(error) => ExitCode::from(logging::fatal(&error)),
     }
 }

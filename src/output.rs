@@ -5,20 +5,31 @@
 
 use std::ffi::OsStr;
 use std::fmt::Display;
-use std::io::{IsTerminal, Write, stderr, stdout};
+use std::io::{ErrorKind, IsTerminal, Write, stderr, stdout};
 use std::sync::atomic::{AtomicU8, Ordering};
 
 use clap::{Args, ValueEnum};
 
-use crate::error::{Context, Result};
+use crate::error::{Context, Error, Result};
 
 /// Writes this to standard output as it is.
 ///
 /// # Errors
-/// It cannot be written, as to a full disk.
+/// It cannot be written, as to a full disk; or nobody reads it any more, which is not reported.
 pub fn text(text: impl Display) -> Result<()> {
     let mut stdout = stdout().lock();
-    write!(stdout, "{text}").and_then(|()| stdout.flush()).context(|| "cannot write to standard output".into())
+    written(write!(stdout, "{text}").and_then(|()| stdout.flush()))
+}
+
+/// What has become of something that was written to standard output by others.
+///
+/// # Errors
+/// As of [`text`].
+pub fn written(result: std::io::Result<()>) -> Result<()> {
+    match result {
+        Err(error) if error.kind() == ErrorKind::BrokenPipe => Err(Error::unread()),
+        result => result.context(|| "cannot write to standard output".into()),
+    }
 }
 
 /// Writes a line to standard output.

@@ -2,8 +2,9 @@
 //!
 //! Nothing here needs a namespace or a right: every error comes before the system is asked to change anything.
 
+use std::fs::File;
 use std::net::UdpSocket;
-use std::process::{Command, Output};
+use std::process::{Command, Output, Stdio};
 
 use clap::CommandFactory;
 use vpnlab::cli::Cli;
@@ -33,6 +34,32 @@ fn help_goes_to_stdout_and_is_a_success() {
         let output = vpnlab(arguments);
         assert_eq!(output.status.code(), Some(0), "{arguments:?}");
         assert!(!output.stdout.is_empty() && output.stderr.is_empty(), "{arguments:?}");
+    }
+}
+
+/// Commands that print something, with no lab and no rights.
+const PRINT: [&[&str]; 6] =
+    [&["--help"], &["vpn", "--help"], &["--version"], &["completions", "zsh"], &["man"], &["grade", "--print-rubric"]];
+
+#[test]
+fn what_cannot_be_written_is_an_error_and_no_panic() {
+    for arguments in PRINT {
+        let full = File::options().write(true).open("/dev/full").unwrap();
+        let mut command = Command::new(env!("CARGO_BIN_EXE_vpnlab"));
+        let done = command.args(arguments).stdout(full).stderr(Stdio::piped()).output().unwrap();
+        let said = String::from_utf8_lossy(&done.stderr);
+        assert_eq!(done.status.code(), Some(1), "{arguments:?}: {said}");
+        assert!(said.starts_with("vpnlab: cannot write to standard output: ") && said.lines().count() == 1, "{said}");
+    }
+}
+
+#[test]
+fn where_nobody_reads_it_ends_quietly_with_the_code_that_shells_have_for_that() {
+    for arguments in PRINT {
+        let (reader, writer) = std::io::pipe().unwrap();
+        drop(reader);
+        let done = Command::new(env!("CARGO_BIN_EXE_vpnlab")).args(arguments).stdout(writer).output().unwrap();
+        assert_eq!((done.status.code(), &done.stderr[..]), (Some(141), &b""[..]), "{arguments:?}: {done:?}");
     }
 }
 

@@ -11,10 +11,9 @@ use std::path::{Path, PathBuf};
 use std::process::{self, Stdio};
 
 use clap::{Args, Command};
-use nix::sys::signal::Signal;
 
 use crate::error::{Context, Error, Result};
-use crate::{output, sys};
+use crate::output;
 
 /// `vpnlab man`
 #[derive(Debug, Args)]
@@ -60,8 +59,6 @@ fn find<'a>(vpnlab: &'a Command, path: &[String]) -> Result<&'a Command> {
 /// To a terminal by man(1), which formats and pages; else as it is.
 fn show(page: &str) -> Result<()> {
     if !std::io::stdout().is_terminal() {
-        // `vpnlab man | head` ends quietly, as other programs do.
-        sys::restore(Signal::SIGPIPE).context(|| "cannot restore SIGPIPE".into())?;
         return output::text(page);
     }
     let mut man = process::Command::new("man").args(["-l", "-"]).stdin(Stdio::piped()).spawn().map_err(|error| {

@@ -122,6 +122,9 @@ pub fn run(args: &TraceArgs) -> Result<u8> {
     let after = evidence::look(&lab, ANSWERS)?;
     let scene = seen.scene(&lab, &echo, &after);
     let verdict = seen.verdict(&scene)?;
+    if let (Some(file), Some(path)) = (file, &args.pcapng) {
+        write(file, &scene).context(|| format!("cannot write {}", path.display()))?;
+    }
     let text = || as_text(args, &scene, &seen, verdict.as_ref());
     if args.json {
         let mut json = as_json(args, &scene, &seen, verdict.as_ref());
@@ -131,9 +134,6 @@ pub fn run(args: &TraceArgs) -> Result<u8> {
         output::line(format_args!("{json:#}"))?;
     } else {
         output::text(text())?;
-    }
-    if let (Some(file), Some(path)) = (file, &args.pcapng) {
-        write(file, &scene).context(|| format!("cannot write {}", path.display()))?;
     }
     Ok(u8::from(verdict.is_some()))
 }
