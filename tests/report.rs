@@ -156,6 +156,22 @@ for_each_user! {
         assert!(programs(&lab).iter().any(|it| it.contains("tun-ping")), "it was ended");
     }
 
+    fn step_0_is_the_network_without_a_tunnel(user: User) {
+        let (lab, place) = (Lab::up(user), Place::new());
+        let _answerer = Running::tunnel(&lab, "useru", &["tun-ping"]);
+        report(&lab, &place.at("r"), &["--step", "0"]).expect(1);
+        let because = promise(&read(&place.at("r")).steps[0], "no tunnel runs").because.clone().unwrap();
+        assert!(because.contains("vpnlab tun-ping on useru holds tun0: end it"), "{because}");
+    }
+
+    fn a_program_that_takes_longer_to_start_is_told_of(user: User) {
+        let (lab, place) = (Lab::up(user), Place::new());
+        let options = ["--step", "1", "--run", "useru", "sleep 60", "--start-timeout", "0.3"];
+        let done = report(&lab, &place.at("r"), &options).expect(1);
+        let said = "on useru, sleep 60 holds no TUN device that is up and no UDP port after 0.3 s (--start-timeout)";
+        assert!(done.stderr.contains(said), "{done:#?}");
+    }
+
     fn a_program_that_only_reads_shows_the_packet_and_no_answer(user: User) {
         let (lab, place) = (Lab::up(user), Place::new());
         let _reader = Running::python(&lab, "useru", "tun.py", &[], "Ready");
