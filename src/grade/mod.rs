@@ -160,13 +160,14 @@ fn once(args: &GradeArgs) -> Result<u8> {
             return Err(error);
         }
     };
+    // Whatever fails, the other is there.
+    let written = files.write(&grades).and(evidence.map_or(Ok(()), |evidence| evidence.finish(&grades)));
     let colour = output::has_colour();
-    match grades.as_slice() {
-        [grade] => output::text(report::table::single(grade, colour))?,
-        several => output::text(report::table::several(several, colour))?,
-    }
-    files.write(&grades)?;
-    evidence.map_or(Ok(()), |evidence| evidence.finish(&grades))?;
+    let printed = match grades.as_slice() {
+        [grade] => output::text(report::table::single(grade, colour)),
+        several => output::text(report::table::several(several, colour)),
+    };
+    written.and(printed)?;
     Ok(u8::from(!grades.iter().all(|grade| grade.passed)))
 }
 

@@ -267,14 +267,19 @@ impl Scene<'_> {
         Some(self.verdict(cause, host, facts))
     }
 
-    /// The reply is back, and is not the one to the request: it was changed on its way, or was wrong from the beginning.
+    /// The reply is back, and is not the one to the request: something was changed on its way, or it was wrong from the beginning.
     fn came_back_wrong(&self, last: &Sighting, differs: &[String]) -> Verdict {
-        let changed = match &last.what {
-            What::Echo(echo) => self.changed_on_the_way(last, &echo.bytes, echo.fragment),
-            _ => None,
-        };
+        let changed = self.steps().find_map(|step| {
+            let verdict = match &step.what {
+                What::Echo(echo) => self.changed_on_the_way(step, &echo.bytes, echo.fragment),
+                What::Inside(datagram, _) => self.changed_on_the_way(step, &datagram.payload, datagram.fragment),
+                What::Refused(_) => None,
+            };
+            Some(Verdict { leg: step.leg, ..verdict? })
+        });
         let first = self.steps().find(|step| step.leg == Leg::Reply).unwrap_or(last);
-        changed.unwrap_or_else(|| self.verdict(Cause::WrongReply, first.host, differs.iter().cloned()))
+        let wrong = || self.verdict(Cause::WrongReply, first.host, differs.iter().cloned());
+        changed.unwrap_or_else(|| Verdict { leg: Leg::Reply, ..wrong() })
     }
 
     fn unexplained(&self, last: &Sighting) -> Verdict {

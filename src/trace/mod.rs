@@ -66,7 +66,7 @@ pub const EXAMPLES: &str = "EXAMPLES:
   vpnlab trace --json | jq .verdict.cause
   vpnlab trace --pcapng t.pcapng; wireshark -d udp.port==9090,ip t.pcapng
 
-The exit code is 0 if the reply came back, 1 if not. docs/trace.md has all causes.";
+The exit code is 0 if the reply came back, 1 if not, or if it is not the request's. docs/trace.md has all causes.";
 
 fn length(text: &str) -> Result<usize, String> {
     let (least, most) = (echo::SHORTEST, echo::LONGEST);
@@ -90,19 +90,22 @@ pub fn run(args: &TraceArgs) -> Result<u8> {
     let after = evidence::look(&lab, ANSWERS)?;
     let scene = seen.scene(&lab, &echo, &after);
     let verdict = seen.verdict(&scene)?;
-    if let (Some(file), Some(path)) = (file, &args.pcapng) {
-        show::write(file, &scene).context(|| format!("cannot write {}", path.display()))?;
-    }
+    // Whatever fails, the other is there.
+    let written = match (file, &args.pcapng) {
+        (Some(file), Some(path)) => show::write(file, &scene).context(|| format!("cannot write {}", path.display())),
+        _ => Ok(()),
+    };
     let text = || show::as_text(args, &scene, &seen, verdict.as_ref());
-    if args.json {
+    let printed = if args.json {
         let mut json = show::as_json(args, &scene, &seen, verdict.as_ref());
         if args.text {
             json["text"] = text().into();
         }
-        output::line(format_args!("{json:#}"))?;
+        output::line(format_args!("{json:#}"))
     } else {
-        output::text(text())?;
-    }
+        output::text(text())
+    };
+    written.and(printed)?;
     Ok(u8::from(verdict.is_some()))
 }
 
@@ -136,7 +139,7 @@ pub struct Traced {
     pub destination: Option<String>,
     /// How long the reply took.
     pub answered: Option<Duration>,
-    /// Why there was none.
+    /// Why there was none, or none that is the request's.
     pub verdict: Option<Verdict>,
 }
 

@@ -142,7 +142,7 @@ impl Seen {
         }
     }
 
-    /// Why there was no reply; `None` where there was one.
+    /// Why there was no reply, or none that is the request's; `None` where there was one.
     pub fn verdict(&self, scene: &Scene<'_>) -> Result<Option<Verdict>> {
         match self.answered {
             Some(_) => Ok(None),
@@ -220,7 +220,7 @@ pub fn capture(lab: &Lab, echo: &Echo) -> Result<Seen> {
                     deadline = Instant::now() + LATE;
                 }
                 // The right one may follow.
-                Some(Answer::Wrong(differs)) => seen.wrong_reply = Some(differs),
+                Some(Answer::Wrong(differs)) => drop(seen.wrong_reply.get_or_insert(differs)),
                 None => {}
             }
         }

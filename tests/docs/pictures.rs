@@ -32,5 +32,8 @@ fn the_pictures_show_what_passes_the_lab() {
         names.push(name.to_string_lossy().into_owned());
     }
     names.sort();
-    assert_eq!(names, ["step-0.svg", "step-1.svg", "step-2-bytes.svg", "step-2.svg", "step-3.svg", "step-4.svg", "tap-arp.svg"]);
+    assert_eq!(
+        names,
+        ["step-0.svg", "step-1.svg", "step-2-bytes.svg", "step-2.svg", "step-3.svg", "step-4.svg", "tap-arp.svg"]
+    );
 }

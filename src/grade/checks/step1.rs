@@ -36,7 +36,7 @@ fn reads(judge: &mut Judge<'_>) -> Result<()> {
     let host = stage.topology().tunnel.client.clone();
     let made = judge.check("step1.tun-device", &mut stage, |stage| device::created(stage, timeout, place));
     if !made
-        || !judge.check("step1.tun-address", &mut stage, |stage| device::is_up(stage, timeout, &host, Some(address)))
+        || !judge.check("step1.tun-address", &mut stage, |stage| device::is_up(stage, timeout, place, Some(address)))
     {
         return Ok(());
     }

@@ -265,7 +265,7 @@ fn together(judge: &mut Judge<'_>) -> Result<()> {
         let client = stage.start(Role::Client)?;
         let address = stage.topology().tunnel.client_address;
         let (host, server) = (stage.topology().tunnel.client.clone(), stage.topology().tunnel.server.clone());
-        for found in [device::created(stage, timeout, client)?, device::is_up(stage, timeout, &host, Some(address))?] {
+        for found in [device::created(stage, timeout, client)?, device::is_up(stage, timeout, client, Some(address))?] {
             if found.is_err() {
                 return Ok(found);
             }

@@ -39,8 +39,7 @@ fn delivers(judge: &mut Judge<'_>) -> Result<()> {
     let place = stage.start(Role::Server)?;
     let timeout = judge.start_timeout();
     let ready = judge.check("step3.server-device", &mut stage, |stage| {
-        let host = stage.program(place).host().to_string();
-        for found in [device::created(stage, timeout, place)?, device::is_up(stage, timeout, &host, None)?] {
+        for found in [device::created(stage, timeout, place)?, device::is_up(stage, timeout, place, None)?] {
             if found.is_err() {
                 return Ok(found);
             }
@@ -164,11 +163,10 @@ fn together(judge: &mut Judge<'_>) -> Result<()> {
 /// Starts both ends, and waits until they are ready.
 pub fn both(stage: &mut Stage<'_>, server: Role, client: Role, timeout: std::time::Duration) -> Result<Found> {
     let place = stage.start(server)?;
-    let host = stage.topology().tunnel.server.clone();
     let to = server_address(stage)?;
     for found in [
         device::created(stage, timeout, place)?,
-        device::is_up(stage, timeout, &host, None)?,
+        device::is_up(stage, timeout, place, None)?,
         listens(stage, place, to, timeout)?,
     ] {
         if found.is_err() {
@@ -176,8 +174,8 @@ pub fn both(stage: &mut Stage<'_>, server: Role, client: Role, timeout: std::tim
         }
     }
     let place = stage.start(client)?;
-    let (host, address) = (stage.topology().tunnel.client.clone(), stage.topology().tunnel.client_address);
-    for found in [device::created(stage, timeout, place)?, device::is_up(stage, timeout, &host, Some(address))?] {
+    let address = stage.topology().tunnel.client_address;
+    for found in [device::created(stage, timeout, place)?, device::is_up(stage, timeout, place, Some(address))?] {
         if found.is_err() {
             return Ok(found);
         }

@@ -84,7 +84,7 @@ pub fn judge(judge: &mut Judge<'_>) -> Result<()> {
         client_at = stage.start(Role::VpnClient)?;
         let ready = [
             device::created(stage, timeout, client_at)?,
-            device::is_up(stage, timeout, &tunnel.client, Some(tunnel.client_address))?,
+            device::is_up(stage, timeout, client_at, Some(tunnel.client_address))?,
         ];
         for found in ready {
             if found.is_err() {
@@ -124,7 +124,7 @@ fn with_cause(
         device::created(stage, timeout, place)?.ok();
         // A route can only lead into a device that is up.
         let tunnel = stage.topology().tunnel.clone();
-        device::is_up(stage, timeout, &tunnel.client, Some(tunnel.client_address))?.ok();
+        device::is_up(stage, timeout, place, Some(tunnel.client_address))?.ok();
     }
     super::step2::lead(stage)?;
     Ok(match followed(stage, from, to, 84, None)? {
