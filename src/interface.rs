@@ -194,7 +194,7 @@ impl Interface {
     }
 
     fn add_route(&self, network: IpNet) -> Result<()> {
-        let route = Route { to: network, via: None, dev: Some(self.name.clone()) };
+        let route = Route { to: network, via: None, dev: Some(self.name.clone()), metric: None };
         self.net.add_route(&route).map_err(|error| match error.raw_os_error() {
             Some(libc::EEXIST) => error.hint(format!(
                 "another route to it stands there, perhaps that of a tunnel which runs already: ip route show {network}"

@@ -89,7 +89,7 @@ pub struct Neighbour {
     pub is_missing: bool,
 }
 
-/// A route to add or to remove: `ip route add TO [via VIA] [dev LINK]`.
+/// A route to add or to remove: `ip route add TO [via VIA] [dev LINK] [metric METRIC]`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Route {
     /// The destination network; a prefix length of 0 is the default route.
@@ -98,6 +98,8 @@ pub struct Route {
     pub via: Option<IpAddr>,
     /// The interface that it leads through.
     pub dev: Option<String>,
+    /// Of two routes to one network the kernel takes that with the lower metric; without, it is 0.
+    pub metric: Option<u32>,
 }
 
 /// Where the kernel would send a packet: the answer to `ip route get`.
@@ -426,6 +428,7 @@ impl Net {
             builder = builder.output_interface(self.index(dev)?);
         }
         let mut message = builder.build();
+        message.attributes.extend(route.metric.map(RouteAttribute::Priority));
         // As `ip route add` has it; so `ip route` shows no `proto`.
         message.header.protocol = RouteProtocol::Boot;
         if route.via.is_none() {
@@ -584,6 +587,9 @@ impl std::fmt::Display for Route {
         }
         if let Some(dev) = &self.dev {
             write!(f, " dev {dev}")?;
+        }
+        if let Some(metric) = self.metric {
+            write!(f, " metric {metric}")?;
         }
         Ok(())
     }

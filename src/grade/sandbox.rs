@@ -459,13 +459,6 @@ pub fn wanted() -> f64 {
     if told.is_empty() { computed() } else { told.iter().sum::<u64>() as f64 / 1e9 }
 }
 
-/// What tells a program that is busy with its start from one that waits: how much it has computed, its processes.
-pub fn doing() -> (u64, Vec<i32>) {
-    let mut pids = inhabitants();
-    pids.sort_unstable();
-    ((computed() * 100.0) as u64, pids)
-}
-
 /// Says whether the programs use more of the machine than they may.
 fn excess() -> Option<String> {
     let all = inhabitants();

@@ -306,17 +306,19 @@ impl<'s> Stage<'s> {
         namespace::inside(self.lab.network(host)?, || work(&Net::open(Level::Debug)?))
     }
 
-    /// Has a host lead the networks behind the tunnel into its TUN device, as the handout does, unless it does so already.
+    /// Has a host lead the networks behind the tunnel into its TUN device, as the handout does, unless it does so already. By
+    /// its metric the route is another one than the program's own, which may come at any time and goes first.
     ///
     /// # Errors
     /// The kernel refuses.
     pub fn lead_into(&mut self, host: &str, tun: &Link) -> Result<()> {
+        const LAST: u32 = 4096;
         for network in self.lab.topology.tunnel.routes.clone() {
             // A route of the program's own stays, wherever it leads.
             if self.has_route(host, network)? {
                 continue;
             }
-            let route = Route { to: network, via: None, dev: Some(tun.name.clone()) };
+            let route = Route { to: network, via: None, dev: Some(tun.name.clone()), metric: Some(LAST) };
             self.done.push(format!("ip route add {route} on {host}"));
             if let Err(error) = self.on(host, |net| net.add_route(&route)) {
                 // A program may have ended meanwhile, and its device with it, or have set the device down.
@@ -326,23 +328,6 @@ impl<'s> Stage<'s> {
             }
         }
         Ok(())
-    }
-
-    /// Whether a host leads all networks behind the tunnel into its TUN device.
-    ///
-    /// # Errors
-    /// The kernel does not tell.
-    pub fn leads_into(&self, host: &str, tun: &Link) -> Result<bool> {
-        for network in &self.lab.topology.tunnel.routes {
-            if !self.leads(host, *network, tun)? {
-                return Ok(false);
-            }
-        }
-        Ok(true)
-    }
-
-    fn leads(&self, host: &str, network: IpNet, tun: &Link) -> Result<bool> {
-        self.on(host, |net| Ok(net.route_to(network.addr())?.is_some_and(|hop| hop.link == Some(tun.index))))
     }
 
     /// Whether a host has another route than the default one for a network.

@@ -251,6 +251,7 @@ fn configure(host: &Host, net: &Net, first: u32) -> Result<()> {
         to: ipnet::Ipv4Net::default().into(),
         via: Some(gateway.into()),
         dev: None,
+        metric: None,
     });
     for route in default.into_iter().chain(host.routes.iter().map(route_of)) {
         net.add_route(&route)?;
@@ -259,5 +260,5 @@ fn configure(host: &Host, net: &Net, first: u32) -> Result<()> {
 }
 
 fn route_of(route: &crate::topology::Route) -> Route {
-    Route { to: route.to.into(), via: Some(route.via.into()), dev: None }
+    Route { to: route.to.into(), via: Some(route.via.into()), dev: None, metric: None }
 }
