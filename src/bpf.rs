@@ -88,6 +88,7 @@ impl<L: Copy + PartialEq> Program<L> {
         };
         let near = |from: usize, to: Option<L>| {
             let distance = to.map_or(0, |to| distance(from, to));
+            // What is written here keeps to it; the tests are told where it does not.
             debug_assert!(distance <= u8::MAX.into(), "a near jump over {distance} instructions");
             distance as u8
         };

@@ -134,10 +134,7 @@ fn keep(child: Pid, from_child: BorrowedFd<'_>, mut interface: Interface, signal
         }
         other => Err(Error::failed(format!("the process that carried packets is lost: {other:?}"))),
     });
-    outcome.unwrap_or_else(|error| {
-        logging::fatal(&error);
-        error.exit() as i32
-    })
+    outcome.unwrap_or_else(|error| logging::fatal(&error).into())
 }
 
 /// Does the parent's work until the child ends.

@@ -420,7 +420,7 @@ fn the_root_of_a_user_namespace_keeps_no_labs() {
         command.args(["--user", "--map-root-user"]).arg(common::vpnlab()).args(arguments);
         command
     });
-    seen.is("root-labs", "missing", "/run/vpnlab cannot be written", "run it as yourself").ends(3);
+    seen.is("root-labs", "missing", "/run/vpnlab cannot be written", "this root is none of the machine's").ends(3);
     assert!(
         seen.table.lines().any(|line| line.starts_with("  lab as root            no ") && line.contains("root's labs"))
     );

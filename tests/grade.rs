@@ -311,5 +311,15 @@ for_each_user! {
         assert!(texts[2].contains("<failure"));
         let gradescope: Value = serde_json::from_str(&texts[3]).unwrap();
         assert_eq!(gradescope["tests"].as_array().unwrap().len(), 9);
+
+        // Where nobody reads the table, the reports are written all the same.
+        fs::remove_file(&files[3]).unwrap();
+        let (reader, writer) = std::io::pipe().unwrap();
+        drop(reader);
+        let mut command = machine.command(common::vpnlab());
+        let done = command.args(&arguments).stdout(writer).output().unwrap();
+        assert_eq!(done.status.code(), Some(141), "{done:?}");
+        let gradescope: Value = serde_json::from_str(&fs::read_to_string(&files[3]).unwrap()).unwrap();
+        assert_eq!(gradescope["tests"].as_array().unwrap().len(), 9);
     }
 }

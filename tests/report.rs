@@ -168,7 +168,7 @@ for_each_user! {
         let (lab, place) = (Lab::up(user), Place::new());
         let options = ["--step", "1", "--run", "useru", "sleep 60", "--start-timeout", "0.3"];
         let done = report(&lab, &place.at("r"), &options).expect(1);
-        let said = "on useru, sleep 60 holds no TUN device that is up and no UDP port after 0.3 s (--start-timeout)";
+        let said = "on useru, sleep 60 is not at work after 0.3 s (--start-timeout): it has no UDP port open";
         assert!(done.stderr.contains(said), "{done:#?}");
     }
 

@@ -1,7 +1,7 @@
 //! One step of the story: types commands on hosts, prints them with their output, and remembers what was not shown.
 
-use std::cell::Cell;
-use std::io::{BufRead, Write};
+use std::cell::RefCell;
+use std::io::BufRead;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
@@ -47,8 +47,8 @@ pub struct Stage<'a> {
     lab: &'a str,
     style: &'a Style,
     told: Told,
-    /// Nobody reads the story any more.
-    unheard: Cell<bool>,
+    /// Why the story cannot be told any more.
+    unheard: RefCell<Option<Error>>,
 }
 
 /// A program of this stage that goes on while others run.
@@ -62,7 +62,7 @@ impl<'a> Stage<'a> {
     /// Begins a step.
     pub fn open(lab: &'a str, style: &'a Style, step: Which, title: &'static str) -> Self {
         let told = Told { step, title, passed: true, missing: Vec::new(), commands: Vec::new() };
-        let stage = Self { lab, style, told, unheard: Cell::new(false) };
+        let stage = Self { lab, style, told, unheard: RefCell::default() };
         stage.print(&stage.bold(&format!("\n{}: {title}", step.heading())));
         stage
     }
@@ -133,8 +133,8 @@ impl<'a> Stage<'a> {
     ) -> Result<Running> {
         self.pause()?;
         self.print(&self.bold(&format!("\n{host}:$ {line}")));
-        if self.unheard.get() {
-            return Err(Error::failed("the story breaks off: nobody reads it any more"));
+        if let Some(error) = self.unheard.take() {
+            return Err(error);
         }
         let program = start(self.lab, host, line)?;
         let typed = Typed { host, command: line.to_string(), output: Vec::new(), exit: None };
@@ -209,8 +209,8 @@ impl<'a> Stage<'a> {
 
     fn print(&self, line: &str) {
         let told = self.style.told && !self.style.interrupted.load(Ordering::Relaxed);
-        if told && writeln!(std::io::stdout(), "{line}").is_err() {
-            self.unheard.set(true);
+        if let Err(error) = if told { output::line(line) } else { Ok(()) } {
+            self.unheard.replace(Some(error));
         }
     }
 

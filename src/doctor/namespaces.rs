@@ -57,10 +57,9 @@ fn roots_labs() -> Finding {
     let finding = Finding::of("root-labs", "root's labs").needed_for(&[Purpose::Lab]);
     match root::store() {
         (place, Ok(())) => finding.ok(format!("{place} can be written")),
-        (place, Err(errno)) => finding.missing(
-            format!("{place} cannot be written: {}", errno.desc()),
-            "run it as yourself, without root, or with sudo: this root may be one of a user namespace (unshare -r)",
-        ),
+        (place, Err(errno)) => {
+            finding.missing(format!("{place} cannot be written: {}", errno.desc()), root::NOT_THE_MACHINES)
+        }
     }
 }
 

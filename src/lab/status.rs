@@ -111,3 +111,16 @@ pub fn text(labs: &[LabStatus], of_root: &[String]) -> String {
     }
     text + &of_root
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_plain_user_is_told_of_roots_labs() {
+        assert_eq!(text(&[], &[]), "no lab is up; bring one up: vpnlab lab up\n");
+        let of_root = ["default", "group7"].map(String::from);
+        let last = text(&[], &of_root).lines().last().unwrap_or_default().to_string();
+        assert_eq!(last, "root has labs of its own (default, group7): sudo vpnlab lab status");
+    }
+}

@@ -12,7 +12,7 @@ use clap_mangen::roff::{Inline, Roff, bold, roman};
 use crate::error::{Context, Result};
 
 /// The exit codes of every command.
-const EXIT_STATUS: [(&str, &str); 4] = [
+const EXIT_STATUS: [(&str, &str); 5] = [
     ("0", "Done; where something is checked or graded: all of it passed."),
     ("1", "A check failed, or the operation did."),
     ("2", "Used wrongly: a bad option, an unknown host, a file that does not parse."),
@@ -20,6 +20,7 @@ const EXIT_STATUS: [(&str, &str); 4] = [
         "3",
         "The machine lacks something: rights, a device, a feature of the kernel. The error says what, and the ways out.",
     ),
+    ("141", "Whoever read its output has gone, as in a pipe to head(1): nothing is said."),
 ];
 
 /// What vpnlab's own page says beside its help.

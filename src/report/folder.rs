@@ -9,6 +9,7 @@ use std::io::Write;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
+use nix::fcntl::{Flock, FlockArg};
 use serde_json::Value;
 
 use super::hash;
@@ -28,8 +29,9 @@ const PROGRAMS: &str = "programs";
 #[derive(Debug)]
 pub struct Folder {
     target: PathBuf,
-    /// Where it is made.
+    /// Where it is made, and that it still is: locked.
     making: PathBuf,
+    _lock: Flock<fs::File>,
     /// The files of the older report that is in its place.
     older: Option<BTreeMap<String, String>>,
     /// The names of copies that are taken, each with its bytes' hash.
@@ -64,7 +66,8 @@ impl Folder {
         clear_what_the_dead_left(parent, &beside);
         let making = parent.join(format!("{beside}{}", std::process::id()));
         fs::create_dir(&making).map_err(usage)?;
-        Ok(Self { target, making, older, copies: BTreeMap::new() })
+        let lock = lock(&making).context(failed)?;
+        Ok(Self { target, making, _lock: lock, older, copies: BTreeMap::new() })
     }
 
     /// Where a file of the report is while it is made. Its folder is there then.
@@ -162,19 +165,26 @@ impl Drop for Folder {
     }
 }
 
-/// Removes what reports for the same place had made when they were killed: folders called so, with the number of a process that
-/// is no more. Where that cannot be, it does no harm.
+/// Removes what reports for the same place had made when they were killed: folders called so, with a number, that nobody has
+/// locked. Where that cannot be, it does no harm.
 fn clear_what_the_dead_left(parent: &Path, beside: &str) {
     let Ok(entries) = fs::read_dir(parent) else { return };
     for entry in entries.flatten() {
         let name = entry.file_name();
         let number = name.to_str().and_then(|name| name.strip_prefix(beside)?.parse::<u32>().ok());
-        if number.is_some_and(|pid| !Path::new(&format!("/proc/{pid}")).exists())
+        if number.is_some()
             && entry.file_type().is_ok_and(|kind| kind.is_dir())
+            && let Ok(_lock) = lock(&entry.path())
         {
             let _ = fs::remove_dir_all(entry.path());
         }
     }
+}
+
+/// Locks a folder for as long as the lock is kept, and this process lives (flock(2)).
+fn lock(folder: &Path) -> std::io::Result<Flock<fs::File>> {
+    let lock = Flock::lock(fs::File::open(folder)?, FlockArg::LockExclusiveNonblock);
+    lock.map_err(|(_, errno)| errno.into())
 }
 
 /// The files of the older report in a folder; nothing where the folder is empty.
@@ -301,15 +311,12 @@ mod tests {
     #[test]
     fn what_a_killed_one_left_is_cleared_and_nothing_else() {
         let base = place("killed");
-        // Process 1 lives; no process has the other number.
-        let stay = [
-            ".other.vpnlab-4294967295",
-            ".report.vpnlab-1",
-            ".report.vpnlab-4294967295-older",
-            "report.vpnlab-4294967295",
-        ];
+        let stay = [".other.vpnlab-1", ".report.vpnlab-1", ".report.vpnlab-2-older", "report.vpnlab-2"];
         stay.iter().for_each(|name| fs::create_dir(base.join(name)).unwrap());
-        fs::create_dir_all(base.join(".report.vpnlab-4294967295/step-1")).unwrap();
+        let _another = lock(&base.join(".report.vpnlab-1")).unwrap();
+        for number in [2, std::process::id()] {
+            fs::create_dir_all(base.join(format!(".report.vpnlab-{number}/step-1"))).unwrap();
+        }
         drop(Folder::begin(&base.join("report"), false).unwrap());
         let mut left: Vec<_> = fs::read_dir(&base).unwrap().map(|entry| entry.unwrap().file_name()).collect();
         left.sort();

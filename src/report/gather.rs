@@ -89,10 +89,11 @@ impl Gatherer<'_> {
         let place = self.started.len() - 1;
         let deadline = Instant::now() + patience;
         let (mut last, mut since) = (None, Instant::now());
+        let mut is_ready = false;
         while Instant::now() < deadline && !self.terminals.wait(PAUSE, |it| it.has_ended(handle))? {
             let state = self.look()?.into_iter().find(|it| it.host == host);
             let now = (state, self.terminals.kept(handle));
-            let mut is_ready = false;
+            is_ready = false;
             if let Some(state) = &now.0 {
                 let own: Vec<_> = state.holders.iter().filter(|it| !before.contains(&it.pid)).collect();
                 self.started[place].pids = own.iter().map(|it| it.pid).collect();
@@ -103,13 +104,13 @@ impl Gatherer<'_> {
                 (last, since) = (Some(now), Instant::now());
             }
             if is_ready && since.elapsed() >= STEADY {
-                return Ok(());
+                break;
             }
         }
-        if !self.terminals.has_ended(handle) {
+        if !is_ready && !self.terminals.has_ended(handle) {
             output::error_line(format_args!(
-                "vpnlab: on {host}, {line} holds no TUN device that is up and no UDP port after {} s (--start-timeout); \
-                 the report goes on",
+                "vpnlab: on {host}, {line} is not at work after {} s (--start-timeout): it has no UDP port open, or its TUN \
+                 device is not up or has no address; the report goes on",
                 patience.as_secs_f64()
             ));
         }

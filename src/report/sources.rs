@@ -27,20 +27,24 @@ pub fn of_command(line: &str, directory: &Path) -> Vec<PathBuf> {
     let words = shlex::split(line).unwrap_or_else(|| line.split_whitespace().map(String::from).collect());
     let mut directory = directory.to_path_buf();
     let mut files = Vec::new();
-    let mut words = words.iter().map(|word| at_home(word.trim_end_matches(';')));
-    while let Some(word) = words.next() {
-        match word.as_str() {
-            "cd" => directory.extend(words.next()),
-            word => files.extend(file(word, &directory)),
+    // Whether a command begins here, and whether it is `cd`.
+    let (mut begins, mut changes) = (true, false);
+    for word in &words {
+        let plain = word.trim_end_matches(';');
+        match changes {
+            true => directory.push(at_home(plain)),
+            false => files.extend(file(&at_home(plain), &directory)),
         }
+        changes = begins && plain == "cd";
+        begins = word.ends_with(';') || ["&&", "||", "|", "("].contains(&word.as_str());
     }
     with_imports(without_interpreters(files))
 }
 
-/// A word as the shell has it: `~/` is the user's home.
+/// A word as the shell has it: `~` and `~/` are the user's home.
 fn at_home(word: &str) -> String {
-    let home = std::env::var("HOME").ok().zip(word.strip_prefix("~/"));
-    home.map_or(word.to_string(), |(home, rest)| format!("{home}/{rest}"))
+    let rest = word.strip_prefix('~').filter(|rest| rest.is_empty() || rest.starts_with('/'));
+    std::env::var("HOME").ok().zip(rest).map_or(word.to_string(), |(home, rest)| home + rest)
 }
 
 /// The files of a program that runs.
@@ -192,7 +196,11 @@ mod tests {
         assert_eq!(of_command("./python", &directory), [directory.join("./python")]);
         assert!(of_command("python3 'unbalanced", &directory).is_empty());
         let (parent, name) = (directory.parent().unwrap(), directory.file_name().unwrap().to_str().unwrap());
-        for line in [format!("cd {name} && python3 other.py"), format!("cd {name}; sudo python3 other.py")] {
+        for line in [
+            format!("cd {name} && python3 other.py"),
+            format!("cd {name}; sudo python3 other.py"),
+            format!("echo cd nowhere; cd {name} && python3 other.py"),
+        ] {
             assert_eq!(of_command(&line, parent), [directory.join("other.py")], "{line}");
         }
         assert_eq!(at_home("~/x.py"), format!("{}/x.py", std::env::var("HOME").unwrap()));

@@ -57,9 +57,6 @@ const LOOK: Duration = Duration::from_millis(500);
 /// How many lines one look has at most, as text.
 const ONCE_HEIGHT: u16 = 60;
 
-/// The hint where rights cannot be given up: the steps have an option that keeps them, this has none.
-const DOCTOR: &str = "vpnlab doctor tells what this machine lacks";
-
 /// `vpnlab watch`
 #[derive(Debug, Args)]
 pub struct WatchArgs {
@@ -119,8 +116,8 @@ pub fn run(args: &WatchArgs) -> Result<()> {
     let presence = lab.presence()?;
     lab.join()?;
     let feed = Feed::open(&lab)?;
-    // From here on it reads what anybody sends.
-    privileges::bar().and_then(|()| privileges::give_up()).map_err(|error| error.hint(DOCTOR))?;
+    // From here on it reads what anybody sends. The remedy is an option of the steps, which this has not.
+    privileges::bar().and_then(|()| privileges::give_up()).map_err(Error::without_remedy)?;
     // Whoever holds the namespaces keeps `lab down` waiting; the sockets do so for half a second.
     drop(lab);
     let look = Look::of_locale(|name| std::env::var(name).ok(), output::has_colour());

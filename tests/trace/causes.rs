@@ -204,6 +204,17 @@ for_each_user! {
         has(&names(&lab, &[], "changed", "server", "request"), "byte 83 (echo payload) is 0x");
     }
 
+    fn changed_though_the_checksums_are_right(user: User) {
+        let lab = Lab::up_at(user, 4);
+        let (client, server) = with_mistake(&lab, "swaps", "none");
+        has(&names(&lab, &[], "changed", "useru", "request"), "byte 80 (echo payload) is 0x");
+        client.end_with("KILL");
+        server.end_with("KILL");
+        // The reply comes back, and is not what userv had sent.
+        let (_client, _server) = with_mistake(&lab, "none", "swaps");
+        has(&names(&lab, &[], "changed", "server", "reply"), "byte 80 (echo payload) is 0x");
+    }
+
     fn not_written(user: User) {
         let lab = Lab::up_at(user, 4);
         let (client, server) = with_mistake(&lab, "none", "forgets");
