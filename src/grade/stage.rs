@@ -41,6 +41,8 @@ pub struct Stage<'s> {
     sandbox: &'s Sandbox,
     submission: &'s Submission,
     start_timeout: Duration,
+    /// When the last program was started.
+    started: Instant,
     captures: Vec<Capture>,
     programs: Vec<Program>,
     sockets: HashMap<(usize, Option<u16>), OwnedFd>,
@@ -71,6 +73,7 @@ impl<'s> Stage<'s> {
             sandbox,
             submission,
             start_timeout,
+            started: Instant::now(),
             captures,
             programs: Vec::new(),
             sockets: HashMap::new(),
@@ -106,6 +109,7 @@ impl<'s> Stage<'s> {
         let words = self.submission.command(role).unwrap_or_default().to_vec();
         self.done.push(format!("started {} on {host}", words.join(" ")));
         self.programs.push(self.sandbox.start(&self.lab, &host, &words)?);
+        self.started = Instant::now();
         Ok(self.programs.len() - 1)
     }
 
@@ -229,6 +233,16 @@ impl<'s> Stage<'s> {
             self.pause(PAUSE)?;
         }
         Ok(())
+    }
+
+    /// Whether something waits at either end of the tunnel for a program that may still be starting.
+    ///
+    /// # Errors
+    /// As those of [`Stage::wait`].
+    pub fn is_starting(&self) -> Result<bool> {
+        let tunnel = &self.lab.topology.tunnel;
+        Ok(self.started.elapsed() < self.start_timeout
+            && (self.is_unread(&tunnel.client)? || self.is_unread(&tunnel.server)?))
     }
 
     /// Whether there is something that the program of a host has still to read: in the client's TUN device, in the

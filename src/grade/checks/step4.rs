@@ -160,7 +160,14 @@ pub fn followed(
 ) -> Result<Found> {
     let sender = stage.topology().hosts[from].name.clone();
     stage.done.push(format!("pinged {to} from {sender} with a packet of {length} bytes"));
-    let traced = trace::follow(&stage.lab, from, to, length, arrives_at)?;
+    let mut traced = trace::follow(&stage.lab, from, to, length, arrives_at)?;
+    // A program may have its device, or its socket, long before it reads it: the ping waits there, and another one follows.
+    if traced.verdict.is_some() && stage.is_starting()? {
+        let tunnel = stage.topology().tunnel.clone();
+        stage.settle(&tunnel.client)?;
+        stage.settle(&tunnel.server)?;
+        traced = trace::follow(&stage.lab, from, to, length, arrives_at)?;
+    }
     stage.pause(Duration::from_millis(1))?;
     let name = |place: usize| stage.topology().hosts[place].name.as_str();
     let arrived = match arrives_at {
