@@ -449,14 +449,26 @@ pub fn computed() -> f64 {
 }
 
 /// How many seconds of processor time the programs that run have wanted: what they used, and what they waited for while
-/// others used it (/proc/PID/task/TID/schedstat, Documentation/scheduler/sched-stats.rst; where there is none, what they
-/// used).
+/// others used it; where the kernel does not tell that, what they used.
 pub fn wanted() -> f64 {
+    scheduled().map_or_else(computed, |(used, waited)| used + waited)
+}
+
+/// How many seconds the programs that run have waited for a processor while others used it; none where that is not told.
+pub fn starved() -> f64 {
+    scheduled().map_or(0.0, |(_, waited)| waited)
+}
+
+/// The seconds that the threads of all programs have run, and have waited to run (/proc/PID/task/TID/schedstat,
+/// Documentation/scheduler/sched-stats.rst).
+fn scheduled() -> Option<(f64, f64)> {
     let tasks = inhabitants().into_iter().flat_map(|pid| fs::read_dir(format!("/proc/{pid}/task"))).flatten().flatten();
-    let told = tasks.filter_map(|task| fs::read_to_string(task.path().join("schedstat")).ok());
-    let nanoseconds = |text: &String| text.split(' ').take(2).filter_map(|word| word.parse::<u64>().ok()).sum::<u64>();
-    let told: Vec<u64> = told.map(|text| nanoseconds(&text)).collect();
-    if told.is_empty() { computed() } else { told.iter().sum::<u64>() as f64 / 1e9 }
+    let told = tasks.filter_map(|task| {
+        let text = fs::read_to_string(task.path().join("schedstat")).ok()?;
+        let mut seconds = text.split(' ').map_while(|word| word.parse::<u64>().ok()).map(|it| it as f64 / 1e9);
+        Some((seconds.next()?, seconds.next()?))
+    });
+    told.reduce(|sum, it| (sum.0 + it.0, sum.1 + it.1))
 }
 
 /// Says whether the programs use more of the machine than they may.

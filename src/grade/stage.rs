@@ -30,6 +30,9 @@ const WATCH: Duration = Duration::from_millis(50);
 /// How many bytes of frames are kept; a flood is not.
 const MOST_BYTES: usize = 64 << 20;
 
+/// How many times as long as it may a program has to start, at most, on a machine that is busy with others.
+const LONGEST_START: u32 = 4;
+
 /// A lab, programs in it, and what has passed since it stands.
 pub struct Stage<'s> {
     /// The lab.
@@ -203,6 +206,26 @@ impl<'s> Stage<'s> {
         }
     }
 
+    /// Waits for what a program does at its start: so long, and as long again as the programs have waited for a processor
+    /// meanwhile, up to [`LONGEST_START`] times that. On a busy machine nobody fails for what others compute.
+    ///
+    /// # Errors
+    /// As those of [`Stage::wait`].
+    pub fn wait_to_start(&mut self, patience: Duration, mut so: impl FnMut(&mut Self) -> Result<bool>) -> Result<bool> {
+        const LEAST: Duration = Duration::from_millis(10);
+        let (mut left, mut given) = (patience, Duration::ZERO);
+        while left >= LEAST && self.excess().is_none() {
+            let before = sandbox::starved();
+            if self.wait(left, &mut so)? {
+                return Ok(true);
+            }
+            given += left;
+            let starved = Duration::from_secs_f64((sandbox::starved() - before).max(0.0));
+            left = starved.min(left).min((patience * LONGEST_START).saturating_sub(given));
+        }
+        Ok(false)
+    }
+
     /// Waits for what a program of a host does with a packet: [`PATIENCE`], and as long again as it has not come to read
     /// what is for it, while it may still be starting.
     ///
@@ -241,7 +264,7 @@ impl<'s> Stage<'s> {
     /// As those of [`Stage::wait`].
     pub fn is_starting(&self) -> Result<bool> {
         let tunnel = &self.lab.topology.tunnel;
-        Ok(self.started.elapsed() < self.start_timeout
+        Ok(self.started.elapsed() < self.start_timeout * LONGEST_START
             && (self.is_unread(&tunnel.client)? || self.is_unread(&tunnel.server)?))
     }
 

@@ -69,7 +69,7 @@ fn held(
 ) -> Result<Option<Device>> {
     let host = stage.program(place).host().to_string();
     let (mut found, mut since): (Option<Device>, _) = (None, None);
-    stage.wait(timeout, |stage| {
+    stage.wait_to_start(timeout, |stage| {
         let runs = stage.program(place).runs();
         let open = stage.tun(&host)?.filter(|device| device.0.has_carrier && so(device));
         since = open.is_some().then(|| since.unwrap_or_else(Instant::now));

@@ -224,7 +224,7 @@ pub fn listens(stage: &mut Stage<'_>, place: usize, to: SocketAddrV4, timeout: D
     let name = stage.program(place).host().to_string();
     let host = stage.host(&name)?;
     let listening = |stage: &Stage<'_>| Ok::<_, crate::error::Error>(evidence::look_at(&stage.lab, host)?.is_bound(to));
-    let there = stage.wait(timeout, |stage| Ok(listening(stage)? || !stage.program(place).runs()))?;
+    let there = stage.wait_to_start(timeout, |stage| Ok(listening(stage)? || !stage.program(place).runs()))?;
     if listening(stage)? {
         return Ok(Ok(()));
     }
