@@ -44,9 +44,11 @@ const ADDRESSES: u64 = 4 << 30;
 const PROCESSES: usize = 64;
 const MOST_PROCESSES: u32 = 128;
 
-/// The size of a folder that a program may write to, in bytes, and of its /dev/shm; how much processor time a process has, in seconds.
+/// The size of a folder that a program may write to, in bytes, of its /dev/shm, and of all else that is its own, like
+/// /run and /var/log; how much processor time a process has, in seconds.
 const DISK: u64 = 128 << 20;
 const SHARED: u64 = 16 << 20;
+const REST: u64 = 16 << 20;
 const PROCESSOR: u32 = 60;
 
 /// What bounds a submission's use of the machine, for the report.
@@ -215,7 +217,10 @@ impl Sandbox {
         let mut all: Vec<String> = Vec::new();
         let mut add = |words: &[&str]| all.extend(words.iter().map(ToString::to_string));
         add(&["--unshare-pid", "--unshare-uts", "--unshare-ipc", "--unshare-cgroup-try", "--hostname", host]);
-        add(&["--die-with-parent", "--new-session", "--ro-bind", "/usr", "/usr"]);
+        add(&["--die-with-parent", "--new-session"]);
+        // Everything that is not mounted below is in this one; programs have their log or the number of their process there.
+        add(&["--size", &REST.to_string(), "--tmpfs", "/", "--dir", "/run", "--dir", "/var/log"]);
+        add(&["--symlink", "/run", "/var/run", "--symlink", "/tmp", "/var/tmp", "--ro-bind", "/usr", "/usr"]);
         for name in ["bin", "sbin", "lib", "lib32", "lib64", "libx32"] {
             let path = format!("/{name}");
             match fs::read_link(&path) {
