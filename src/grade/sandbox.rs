@@ -228,8 +228,8 @@ impl Sandbox {
                 Err(_) => add(&["--ro-bind-try", &path, &path]),
             }
         }
-        for path in ["/etc/ld.so.cache", "/etc/alternatives", "/etc/localtime", "/etc/protocols", "/etc/services"] {
-            add(&["--ro-bind-try", path, path]);
+        for path in settings() {
+            add(&["--ro-bind-try", &path, &path]);
         }
         let own = |name: &str| self.directory.join(name).display().to_string();
         for name in ["passwd", "group", "nsswitch.conf"] {
@@ -272,6 +272,35 @@ impl Sandbox {
 
 /// Where the machine's programs are.
 pub const SYSTEM: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
+
+/// What programs need of /etc, above all those that run a language: Debian's /usr has links into it. All of it comes with
+/// packages and is public; where people keep their passwords, like /etc/pip.conf or php.ini, is not among it.
+fn settings() -> Vec<String> {
+    const FILES: [&str; 15] = [
+        "ld.so.cache",
+        "ld.so.conf",
+        "ld.so.conf.d",
+        "alternatives",
+        "localtime",
+        "protocols",
+        "services",
+        "ethertypes",
+        "mime.types",
+        "ssl/certs",
+        "ssl/openssl.cnf",
+        "perl",
+        "mono",
+        "erlang",
+        "fpc.cfg",
+    ];
+    // By their versions: java-17-openjdk, python3.11, lua5.4.
+    const LANGUAGES: [&str; 3] = ["java-", "python3", "lua5"];
+    let listed = fs::read_dir("/etc").into_iter().flatten().flatten();
+    let names = listed.filter_map(|entry| entry.file_name().into_string().ok());
+    let mut versions: Vec<_> = names.filter(|name| LANGUAGES.iter().any(|it| name.starts_with(it))).collect();
+    versions.sort();
+    FILES.into_iter().map(String::from).chain(versions).map(|name| format!("/etc/{name}")).collect()
+}
 
 /// The environment of a submission's program, where it sees these folders and this file.
 fn environment(programs: &str, work: &str, topology: &str, host: &str) -> [(&'static str, String); 8] {
@@ -544,5 +573,24 @@ pub fn end_all() {
         // This is the first process here: what has lost its parent is its to bury.
         while matches!(waitpid(None, Some(WaitPidFlag::WNOHANG)), Ok(status) if status != WaitStatus::StillAlive) {}
         thread::sleep(Duration::from_millis(2));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_languages_need_of_etc_is_shown_and_nothing_that_is_for_somebody_alone() {
+        let shown = settings();
+        assert!(shown.iter().any(|path| path == "/etc/alternatives"), "{shown:?}");
+        for name in fs::read_dir("/etc").unwrap().flatten().filter_map(|it| it.file_name().into_string().ok()) {
+            let is_shown = shown.contains(&format!("/etc/{name}"));
+            assert!(is_shown || !name.starts_with("java-"), "{name}");
+        }
+        for path in &shown {
+            let private = ["/etc", "/etc/ssl", "/etc/passwd", "/etc/shadow", "/etc/ssh", "/etc/npmrc", "/etc/pip.conf"];
+            assert!(!private.contains(&path.as_str()), "{path}");
+        }
     }
 }
