@@ -17,6 +17,7 @@ use crate::grade::sandbox;
 use crate::grade::stage::Stage;
 use crate::grade::submission::Role;
 use crate::pcapng::Direction;
+use crate::trace::cause::Cause;
 use crate::trace::sighting::Leg;
 use crate::trace::{self, Traced, evidence};
 
@@ -63,8 +64,13 @@ pub fn judge(judge: &mut Judge<'_>) -> Result<()> {
     judge.check("step4.ping-back", &mut stage, |stage| followed(stage, userv, inside, 84, None));
     judge.check("step4.large", &mut stage, |stage| {
         for length in [1000, 1472, 1500, 4000] {
-            if let Err(failure) = followed(stage, client, address, length, None)? {
-                return Ok(Err(failure));
+            let mut found = followed(stage, client, address, length, None)?;
+            // Somebody on the way has told the sender what fits, and from now on it knows (RFC 1191).
+            if is_too_big(&found) {
+                found = followed(stage, client, address, length, None)?;
+            }
+            if found.is_err() {
+                return Ok(found);
             }
         }
         Ok(Ok(()))
@@ -108,6 +114,12 @@ pub fn judge(judge: &mut Judge<'_>) -> Result<()> {
     }
     judge.check("step4.only-in-the-tunnel", &mut stage, |stage| only_in_the_tunnel(stage, client));
     Ok(())
+}
+
+/// Whether a ping did not fit somewhere on its way.
+fn is_too_big(found: &Found) -> bool {
+    let cause = found.as_ref().err().and_then(|failure| failure.cause.as_ref());
+    cause.is_some_and(|cause| cause.id == Cause::TooBig.id())
 }
 
 /// Where a program is not ready, a ping tells what comes of that.
