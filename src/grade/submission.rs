@@ -139,10 +139,12 @@ impl Submission {
         let mut room = MOST_BYTES;
         collect(&inside, Path::new(""), &mut entries, &mut room)?;
         let (build, programs) = match entries.iter().find(|entry| entry.path == Path::new(MANIFEST)) {
-            Some(Entry { bytes: Some(bytes), .. }) => match read_manifest(bytes)? {
-                (build, programs) if programs.is_empty() => (build, handouts(&entries, python)),
-                commands => commands,
-            },
+            Some(Entry { bytes: Some(bytes), .. }) => {
+                let (build, named) = read_manifest(bytes)?;
+                let mut programs = handouts(&entries, python);
+                programs.extend(named);
+                (build, programs)
+            }
             _ => (None, handouts(&entries, python)),
         };
         if programs.is_empty() {
@@ -442,6 +444,21 @@ mod tests {
         assert_eq!(build.unwrap(), ["make", "all of it"]);
         assert_eq!(programs[&Role::Client], ["./tunnel", "a b"]);
         assert_eq!(programs[&Role::VpnServer], ["./tunnel", "server"]);
+    }
+
+    #[test]
+    fn the_handouts_files_are_what_a_manifest_does_not_name() {
+        let made = Made::with(&["ann/tun_client.py", "ann/tun_ping.py", "ann/final/tun_client.py"]);
+        fs::write(
+            made.0.join("ann/vpnlab.toml"),
+            "[programs]\nvpn-client = \"python3 final/tun_client.py\"\ntun-ping = \"./ping\"\n",
+        )
+        .unwrap();
+        let submission = Submission::read(&made.0.join("ann"), "/usr/bin/python3").unwrap();
+        assert_eq!(submission.command(Role::Client).unwrap(), ["/usr/bin/python3", "tun_client.py"]);
+        assert_eq!(submission.command(Role::VpnClient).unwrap(), ["python3", "final/tun_client.py"]);
+        assert_eq!(submission.command(Role::TunPing).unwrap(), ["./ping"]);
+        assert_eq!(submission.command(Role::Server), None);
     }
 
     #[test]
