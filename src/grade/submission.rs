@@ -19,6 +19,13 @@ use crate::output;
 const MOST_BYTES: u64 = 16 << 20;
 const MOST_FILES: usize = 4096;
 
+/// How the names of files end that no program needs: reports, pictures, recordings, archives, captures.
+const DOCUMENTS: [&str; 33] = [
+    "7z", "avi", "bmp", "bz2", "doc", "docx", "gif", "gz", "heic", "jpeg", "jpg", "key", "m4a", "mkv", "mov", "mp3",
+    "mp4", "odp", "odt", "pages", "pcap", "pcapng", "pdf", "png", "ppt", "pptx", "rar", "tar", "tgz", "webm", "webp",
+    "xz", "zip",
+];
+
 /// The file that says how a submission in another language is built and started.
 const MANIFEST: &str = "vpnlab.toml";
 
@@ -93,6 +100,8 @@ pub struct Submission {
     pub name: String,
     /// What is in the folder; nothing any more once it is in its sandbox.
     pub entries: Vec<Entry>,
+    /// Documents in it that were left out, since it would have been too large with them.
+    pub left_out: Vec<PathBuf>,
     /// Whether one of its Python files has to do with scapy.
     pub uses_scapy: bool,
     /// What is run once before everything else.
@@ -135,9 +144,10 @@ impl Submission {
     /// It is too large, holds no program, or its manifest is none: the message is for the student.
     pub fn read(folder: &Path, python: &str) -> Result<Self> {
         let inside = inside(folder)?;
-        let mut entries = Vec::new();
-        let mut room = MOST_BYTES;
-        collect(&inside, Path::new(""), &mut entries, &mut room)?;
+        let mut collected = Collected { entries: Vec::new(), documents: Vec::new(), room: MOST_BYTES };
+        collected.add(&inside, Path::new(""))?;
+        let left_out = collected.add_documents(&inside)?;
+        let entries = collected.entries;
         let (build, programs) = match entries.iter().find(|entry| entry.path == Path::new(MANIFEST)) {
             Some(Entry { bytes: Some(bytes), .. }) => {
                 let (build, named) = read_manifest(bytes)?;
@@ -155,7 +165,7 @@ impl Submission {
             entry.path.extension().is_some_and(|it| it == "py") && text.windows(5).any(|window| window == b"scapy")
         };
         let uses_scapy = entries.iter().any(is_scapys);
-        Ok(Self { name: name(folder), entries, uses_scapy, build, programs })
+        Ok(Self { name: name(folder), entries, left_out, uses_scapy, build, programs })
     }
 
     /// vpnlab's own steps.
@@ -170,7 +180,8 @@ impl Submission {
             (Role::VpnClient, step(&["vpn", "--role", "client"])),
             (Role::VpnServer, step(&["vpn", "--role", "server"])),
         ];
-        Self { name: "vpnlab".into(), entries: Vec::new(), uses_scapy: false, build: None, programs: programs.into() }
+        let (entries, left_out) = (Vec::new(), Vec::new());
+        Self { name: "vpnlab".into(), entries, left_out, uses_scapy: false, build: None, programs: programs.into() }
     }
 
     /// How a program is started, if the submission has it; step 4's are those of the earlier steps where there are no others.
@@ -280,27 +291,60 @@ fn no_program(folder: &Path) -> Error {
         .hint(format!("it should hold {}, or a {MANIFEST}", files.join(", ")))
 }
 
-/// Adds what is in a directory to the entries.
-fn collect(folder: &Path, below: &Path, entries: &mut Vec<Entry>, room: &mut u64) -> Result<()> {
-    let reading = |path: &Path| format!("cannot read {}", path.display());
-    let directory = folder.join(below);
-    let listed = fs::read_dir(&directory).map_err(|error| Error::failed(reading(&directory)).because(error))?;
-    for found in listed {
-        let found = found.map_err(|error| Error::failed(reading(&directory)).because(error))?;
-        let path = below.join(found.file_name());
-        let kind = found.file_type().map_err(|error| Error::failed(reading(&path)).because(error))?;
-        if entries.len() >= MOST_FILES {
-            return Err(Error::failed(format!("{} holds more than {MOST_FILES} files", folder.display())));
+/// What has been read of a folder.
+struct Collected {
+    entries: Vec<Entry>,
+    /// The documents in it, with their sizes: they come last, as far as there is room.
+    documents: Vec<(u64, PathBuf)>,
+    /// How many bytes more may be read.
+    room: u64,
+}
+
+impl Collected {
+    /// Adds what is in a directory, but for documents.
+    fn add(&mut self, folder: &Path, below: &Path) -> Result<()> {
+        let reading = |path: &Path| format!("cannot read {}", path.display());
+        let directory = folder.join(below);
+        let listed = fs::read_dir(&directory).map_err(|error| Error::failed(reading(&directory)).because(error))?;
+        for found in listed {
+            let found = found.map_err(|error| Error::failed(reading(&directory)).because(error))?;
+            let path = below.join(found.file_name());
+            let kind = found.file_type().map_err(|error| Error::failed(reading(&path)).because(error))?;
+            if self.entries.len() + self.documents.len() >= MOST_FILES {
+                return Err(Error::failed(format!("{} holds more than {MOST_FILES} files", folder.display())));
+            }
+            if kind.is_dir() {
+                self.entries.push(Entry { path: path.clone(), bytes: None, executable: true });
+                self.add(folder, &path)?;
+            } else if kind.is_file() && is_document(&path) {
+                let metadata = found.metadata().map_err(|error| Error::failed(reading(&path)).because(error))?;
+                self.documents.push((metadata.len(), path));
+            } else if kind.is_file() {
+                self.entries.push(read_file(folder, path, &mut self.room)?);
+            }
+            // A link could lead anywhere, and a device or a pipe is nothing to hand in.
         }
-        if kind.is_dir() {
-            entries.push(Entry { path: path.clone(), bytes: None, executable: true });
-            collect(folder, &path, entries, room)?;
-        } else if kind.is_file() {
-            entries.push(read_file(folder, path, room)?);
-        }
-        // A link could lead anywhere, and a device or a pipe is nothing to hand in.
+        Ok(())
     }
-    Ok(())
+
+    /// Adds the documents for which there is room, the small ones first; returns the others.
+    fn add_documents(&mut self, folder: &Path) -> Result<Vec<PathBuf>> {
+        let mut left_out = Vec::new();
+        self.documents.sort();
+        for (length, path) in std::mem::take(&mut self.documents) {
+            match length <= self.room {
+                true => self.entries.push(read_file(folder, path, &mut self.room)?),
+                false => left_out.push(path),
+            }
+        }
+        Ok(left_out)
+    }
+}
+
+/// Whether a file is one that no program needs, by its name.
+fn is_document(path: &Path) -> bool {
+    let extension = path.extension().unwrap_or_default().to_string_lossy().to_lowercase();
+    DOCUMENTS.contains(&extension.as_str())
 }
 
 fn read_file(folder: &Path, path: PathBuf, room: &mut u64) -> Result<Entry> {
@@ -312,9 +356,13 @@ fn read_file(folder: &Path, path: PathBuf, room: &mut u64) -> Result<Entry> {
     let metadata = file.metadata().map_err(failed)?;
     let mut bytes = Vec::new();
     file.take(*room + 1).read_to_end(&mut bytes).map_err(failed)?;
-    *room = room
-        .checked_sub(bytes.len() as u64)
-        .ok_or_else(|| Error::failed(format!("{} is larger than {} MB", folder.display(), MOST_BYTES >> 20)))?;
+    *room = room.checked_sub(bytes.len() as u64).ok_or_else(|| {
+        Error::failed(format!("{} is larger than {} MB", folder.display(), MOST_BYTES >> 20)).hint(format!(
+            "{} does not fit any more: it should hold the programs and what they need; large documents, pictures and \
+             archives in it are left out",
+            path.display()
+        ))
+    })?;
     let executable = metadata.permissions().mode() & 0o111 != 0;
     Ok(Entry { path, bytes: Some(bytes), executable })
 }
@@ -368,7 +416,14 @@ mod tests {
         let programs = handouts(&[file("tun.py"), file("tun_client.py"), file("notes.txt")], "python3");
         assert_eq!(programs[&Role::Tun], ["python3", "tun.py"]);
         assert_eq!(programs.keys().copied().collect::<Vec<_>>(), [Role::Tun, Role::Client]);
-        let submission = Submission { name: "x".into(), entries: Vec::new(), uses_scapy: false, build: None, programs };
+        let submission = Submission {
+            name: "x".into(),
+            entries: Vec::new(),
+            left_out: Vec::new(),
+            uses_scapy: false,
+            build: None,
+            programs,
+        };
         assert_eq!(submission.command(Role::VpnClient), submission.command(Role::Client));
         assert_eq!(submission.command(Role::Server), None);
     }
@@ -459,6 +514,23 @@ mod tests {
         assert_eq!(submission.command(Role::VpnClient).unwrap(), ["python3", "final/tun_client.py"]);
         assert_eq!(submission.command(Role::TunPing).unwrap(), ["./ping"]);
         assert_eq!(submission.command(Role::Server), None);
+    }
+
+    #[test]
+    fn a_large_report_is_left_out_and_a_large_file_of_another_kind_is_too_much() {
+        let made = Made::with(&["ann/tun.py", "ann/small.PNG", "ann/report.pdf", "ann/trace.pcapng"]);
+        let enlarge = |file: &str, megabytes: u64| {
+            fs::File::options().write(true).open(made.0.join(file)).unwrap().set_len(megabytes << 20).unwrap();
+        };
+        enlarge("ann/report.pdf", 17);
+        enlarge("ann/trace.pcapng", 64 << 10);
+        let submission = Submission::read(&made.0.join("ann"), "python3").unwrap();
+        assert_eq!(submission.left_out, [Path::new("report.pdf"), Path::new("trace.pcapng")]);
+        assert!(submission.entries.iter().any(|entry| entry.path == Path::new("small.PNG")));
+        fs::write(made.0.join("ann/core"), "").unwrap();
+        enlarge("ann/core", 17);
+        let error = Submission::read(&made.0.join("ann"), "python3").unwrap_err().to_string();
+        assert!(error.contains("is larger than 16 MB") && error.contains("core does not fit any more"), "{error}");
     }
 
     #[test]

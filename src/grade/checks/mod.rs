@@ -233,6 +233,14 @@ fn blank(id: &str) -> Check {
 pub fn run(job: &Job, submission: &Submission, sandbox: &Sandbox, tell: &dyn Fn(&Told)) -> Result<Grade> {
     let started = Instant::now();
     let mut judge = Judge { job, submission, sandbox, tell, checks: Vec::new(), warnings: Vec::new() };
+    if !submission.left_out.is_empty() {
+        const SHOWN: usize = 5;
+        let mut names: Vec<_> = submission.left_out.iter().take(SHOWN).map(|it| it.display().to_string()).collect();
+        if let Some(more @ 1..) = submission.left_out.len().checked_sub(SHOWN) {
+            names.push(format!("and {more} more"));
+        }
+        judge.warn("left-out", format!("the programs do not see what is too large: {}", names.join(", ")));
+    }
     if let Some(why) = prepare(&mut judge)? {
         return Ok(refused(&submission.name, &job.steps, why));
     }
