@@ -112,6 +112,9 @@ fn complaints(name: &str, wanted: &toml::Value, grade: &Value) -> Vec<String> {
     for id in words(wanted.get("also")).iter().filter(|id| status(id) != "fail") {
         found.push(format!("{id} should have failed, too, and is {}", status(id)));
     }
+    for id in words(wanted.get("spared")).iter().filter(|id| status(id) != "pass") {
+        found.push(format!("{id} should have been passed all the same, and is {}", status(id)));
+    }
     let causes = words(wanted.get("cause"));
     let named: BTreeSet<_> = all.iter().filter_map(|check| check["cause"]["id"].as_str()).collect();
     if !causes.is_empty() && !causes.iter().any(|cause| named.contains(cause.as_str())) {

@@ -67,7 +67,7 @@ fn reads(judge: &mut Judge<'_>) -> Result<()> {
 /// `tun_ping.py`: echo requests are answered, and nothing else is.
 fn answers(judge: &mut Judge<'_>) -> Result<()> {
     let mut stage = judge.stage(0)?;
-    let place = stage.start(Role::TunPing)?;
+    let mut place = stage.start(Role::TunPing)?;
     let address = stage.topology().tunnel.client_address;
     if !device::ready(judge, "step1.ping-device", &mut stage, place, Some(address)) {
         return Ok(());
@@ -76,45 +76,81 @@ fn answers(judge: &mut Judge<'_>) -> Result<()> {
         let target = behind(stage, 4);
         ping(stage, &Ping { target, identifier: seed() as u16, sequence: seed() as u16 | 0x100, length: 56 })
     });
+    let mut has_died = false;
     if first {
-        judge.check("step1.ping-sizes", &mut stage, |stage| {
-            let target = behind(stage, 4);
-            let most = largest_payload(stage)?;
-            // Not all of them zero at once: the reply would be, too, and its checksum is then where RFC 1141 is wrong.
-            let table = [(0, 0, 7), (1, 1, 0xffff), (8, 0xffff, 2), (57, 0x8000, 300), (500, 7, 4), (most, 0x4321, 5)];
-            for (length, identifier, sequence) in table {
-                let length = most.min(length);
-                if let Err(failure) = ping(stage, &Ping { target, identifier, sequence, length })? {
+        let checks: [(&str, fn(&mut Stage<'_>) -> Result<Found>); 3] = [
+            ("step1.ping-sizes", all_sizes),
+            ("step1.ping-addresses", all_addresses),
+            ("step1.ping-nothing-else", nothing_else),
+        ];
+        for (id, work) in checks {
+            // Each is judged by itself: one fault, one death, and a fresh start for the next.
+            let is_anew = !stage.program(place).runs() && stage.excess().is_none();
+            if is_anew {
+                if !has_died {
+                    lives(judge, &mut stage, place);
+                }
+                has_died = true;
+                drop(stage);
+                stage = judge.stage(0)?;
+                place = stage.start(Role::TunPing)?;
+            }
+            let timeout = judge.start_timeout();
+            judge.check(id, &mut stage, |stage| {
+                if is_anew && let Err(failure) = device::is_up(stage, timeout, place, Some(address))? {
                     return Ok(Err(failure));
                 }
-            }
-            Ok(Ok(()))
-        });
-        judge.check("step1.ping-addresses", &mut stage, |stage| {
-            let random = packets::payload(1, seed())[0] % 200 + 20;
-            for (sequence, last) in [2, 5, 77, 254, random].into_iter().enumerate() {
-                let target = behind(stage, last);
-                let ping_it = Ping { target, identifier: 99, sequence: sequence as u16, length: 56 };
-                if let Err(failure) = ping(stage, &ping_it)? {
-                    return Ok(Err(failure));
-                }
-            }
-            Ok(Ok(()))
-        });
-        judge.check("step1.ping-nothing-else", &mut stage, nothing_else);
+                work(stage)
+            });
+        }
     }
-    judge.check("step1.ping-alive", &mut stage, |stage| {
+    if !has_died {
+        lives(judge, &mut stage, place);
+    }
+    Ok(())
+}
+
+/// Whether `tun_ping.py` has not ended, and has its device.
+fn lives(judge: &mut Judge<'_>, stage: &mut Stage<'_>, place: usize) {
+    judge.check("step1.ping-alive", stage, |stage| {
         if stage.program(place).runs() && stage.tun(&stage.topology().tunnel.client)?.is_some() {
             return Ok(Ok(()));
         }
         let program = stage.program(place);
         let observed = match program.exit_code() {
-            Some(code) => format!("it ended (exit code {code}): {}", last_line(&program.output())),
-            None => format!("it ended: {}", last_line(&program.output())),
+            Some(code) => format!("the program ended (exit code {code}): {}", last_line(&program.output())),
+            None => format!("the program ended: {}", last_line(&program.output())),
         };
         Ok(Err(Box::new(Failure::new("the program goes on", observed))))
     });
-    Ok(())
+}
+
+/// Pings of all sizes, identifiers and sequence numbers.
+fn all_sizes(stage: &mut Stage<'_>) -> Result<Found> {
+    let target = behind(stage, 4);
+    let most = largest_payload(stage)?;
+    // Not all of them zero at once: the reply would be, too, and its checksum is then where RFC 1141 is wrong.
+    let table = [(0, 0, 7), (1, 1, 0xffff), (8, 0xffff, 2), (57, 0x8000, 300), (500, 7, 4), (most, 0x4321, 5)];
+    for (length, identifier, sequence) in table {
+        let length = most.min(length);
+        if let Err(failure) = ping(stage, &Ping { target, identifier, sequence, length })? {
+            return Ok(Err(failure));
+        }
+    }
+    Ok(Ok(()))
+}
+
+/// Pings to several addresses behind the device.
+fn all_addresses(stage: &mut Stage<'_>) -> Result<Found> {
+    let random = packets::payload(1, seed())[0] % 200 + 20;
+    for (sequence, last) in [2, 5, 77, 254, random].into_iter().enumerate() {
+        let target = behind(stage, last);
+        let ping_it = Ping { target, identifier: 99, sequence: sequence as u16, length: 56 };
+        if let Err(failure) = ping(stage, &ping_it)? {
+            return Ok(Err(failure));
+        }
+    }
+    Ok(Ok(()))
 }
 
 /// What is no echo request goes into the device, and nothing may come back; then an echo request, to which something must.
