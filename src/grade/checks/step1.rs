@@ -78,7 +78,7 @@ fn answers(judge: &mut Judge<'_>) -> Result<()> {
     });
     let mut has_died = false;
     if first {
-        let checks: [(&str, fn(&mut Stage<'_>) -> Result<Found>); 3] = [
+        let checks: [(&str, Work); 3] = [
             ("step1.ping-sizes", all_sizes),
             ("step1.ping-addresses", all_addresses),
             ("step1.ping-nothing-else", nothing_else),
@@ -109,6 +109,9 @@ fn answers(judge: &mut Judge<'_>) -> Result<()> {
     }
     Ok(())
 }
+
+/// What a check does.
+type Work = fn(&mut Stage<'_>) -> Result<Found>;
 
 /// Whether `tun_ping.py` has not ended, and has its device.
 fn lives(judge: &mut Judge<'_>, stage: &mut Stage<'_>, place: usize) {
