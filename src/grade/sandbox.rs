@@ -358,6 +358,19 @@ impl Program {
         }
     }
 
+    /// Ends it as Ctrl-C does, so that it can put back what it has changed; and after a while, whatever it does.
+    pub fn end(&mut self, why: &str) {
+        const PATIENCE: Duration = Duration::from_millis(500);
+        if self.killed.is_none() && self.runs() {
+            self.killed = Some(why.into());
+            for pid in descendants(self.child.id() as i32) {
+                let _ = kill(Pid::from_raw(pid), Signal::SIGINT);
+            }
+            self.wait(PATIENCE);
+        }
+        self.kill(why);
+    }
+
     /// Ends it, and all that it has started.
     pub fn kill(&mut self, why: &str) {
         self.killed.get_or_insert_with(|| why.into());
@@ -388,7 +401,7 @@ impl Program {
 
     /// The exit code of a program that has ended by itself.
     pub fn exit_code(&self) -> Option<i32> {
-        self.ended.and_then(|status| status.code())
+        self.ended.filter(|_| self.killed.is_none()).and_then(|status| status.code())
     }
 
     /// What it printed, and how it ended.
@@ -413,7 +426,7 @@ impl Program {
 impl Drop for Program {
     fn drop(&mut self) {
         if self.runs() {
-            self.kill("the check was over");
+            self.end("the check was over");
         }
     }
 }
@@ -424,6 +437,24 @@ fn inhabitants() -> Vec<i32> {
     let entries = fs::read_dir("/proc").into_iter().flatten().flatten();
     let pids = entries.filter_map(|entry| entry.file_name().to_str()?.parse::<i32>().ok());
     pids.filter(|pid| *pid != own).collect()
+}
+
+/// The processes that a process has started, and those that these have; without bubblewrap's own, which a signal would end.
+fn descendants(of: i32) -> Vec<i32> {
+    let told = |pid: i32| {
+        let stat = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
+        let (name, fields) = stat.split_once('(')?.1.rsplit_once(") ")?;
+        Some((pid, fields.split(' ').nth(1)?.parse::<i32>().ok()?, name == "bwrap"))
+    };
+    let all: Vec<(i32, i32, bool)> = inhabitants().into_iter().filter_map(told).collect();
+    let mut found = vec![of];
+    let mut place = 0;
+    while let Some(parent) = found.get(place).copied() {
+        found.extend(all.iter().filter(|(_, its, _)| *its == parent).map(|(pid, ..)| *pid));
+        place += 1;
+    }
+    found.retain(|pid| all.iter().any(|(it, _, is_bubblewrap)| it == pid && !is_bubblewrap));
+    found
 }
 
 /// The sum of some lines of a process's file in /proc, in bytes: each is a name, a number and `kB` (proc_pid_status(5)).

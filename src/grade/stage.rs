@@ -136,11 +136,11 @@ impl<'s> Stage<'s> {
         &mut self.programs[place]
     }
 
-    /// Ends a program; what it has printed stays.
+    /// Ends a program as Ctrl-C does; what it has printed stays.
     pub fn end(&mut self, place: usize) {
         let program = &mut self.programs[place];
         self.done.push(format!("ended the program on {}", program.host()));
-        program.kill("it is started anew");
+        program.end("it is started anew");
     }
 
     /// Opens a socket on a host's port that nobody reads.
