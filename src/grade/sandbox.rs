@@ -233,10 +233,6 @@ impl Sandbox {
         for name in ["hosts", "resolv.conf"] {
             add(&["--ro-bind", &own(&format!("{host}/{name}")), &format!("/etc/{name}")]);
         }
-        for path in &self.shown {
-            let path = path.display().to_string();
-            add(&["--ro-bind", &path, &path]);
-        }
         add(&["--ro-bind", &own("programs/sudo"), "/run/programs/sudo"]);
         if let Some(program) = &self.own {
             add(&["--ro-bind", &program.display().to_string(), "/run/programs/vpnlab"]);
@@ -256,6 +252,11 @@ impl Sandbox {
         // POSIX semaphores and shared memory (shm_overview(7)): Python's multiprocessing wants them.
         add(&["--size", &SHARED.to_string(), "--tmpfs", "/dev/shm"]);
         add(&["--size", &DISK.to_string(), "--tmpfs", "/tmp", "--bind", &self.work().display().to_string(), WORK]);
+        // A Python may live below /tmp, too.
+        for path in &self.shown {
+            let path = path.display().to_string();
+            add(&["--ro-bind", &path, &path]);
+        }
         add(&["--cap-drop", "ALL", "--cap-add", "CAP_NET_ADMIN", "--cap-add", "CAP_NET_RAW", "--clearenv"]);
         for (name, value) in environment("/run/programs", WORK, "/run/topology.toml", host) {
             add(&["--setenv", name, &value]);

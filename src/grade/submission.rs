@@ -428,6 +428,8 @@ mod tests {
         let error = Submission::read(&made.0.join("ann"), "python3").unwrap_err().to_string();
         assert!(error.starts_with("programs are in several folders of ann: client, server"), "{error}");
         assert!(!is_full_of_submissions(&made.0.join("ann")));
+        let names = ["step1", "Step 4", "task_2", "3", "steph", "4711", "step-ann", "bob"];
+        assert_eq!(names.map(|name| is_a_steps(Path::new(name))), [true, true, true, true, false, false, false, false]);
         let error = Submission::read(&made.0.join("bob"), "python3").unwrap_err().to_string();
         assert!(error.starts_with("there is no program in bob"), "{error}");
     }
