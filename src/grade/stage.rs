@@ -207,7 +207,7 @@ impl<'s> Stage<'s> {
     }
 
     /// Waits for what a program does at its start: so long, and as long again as the programs have waited for a processor
-    /// meanwhile, up to [`LONGEST_START`] times that. On a busy machine nobody fails for what others compute.
+    /// meanwhile, up to four times that. On a busy machine nobody fails for what others compute.
     ///
     /// # Errors
     /// As those of [`Stage::wait`].
