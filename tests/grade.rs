@@ -239,6 +239,36 @@ for_each_user! {
         assert_eq!(mounts(), before);
     }
 
+    fn what_one_submission_brings_or_lacks_is_no_concern_of_the_others(user: User) {
+        let (machine, at) = (Machine::new(user), directory());
+        let class = at.join("class");
+        for (name, from) in [("ann", "sockets"), ("bob", "scapy"), ("eve", "scapy")] {
+            fs::create_dir_all(class.join(name)).unwrap();
+            fs::copy(at.join(format!("submissions/right/{from}/tun.py")), class.join(name).join("tun.py")).unwrap();
+        }
+        // The usual name of a first experiment.
+        fs::write(class.join("eve/scapy.py"), "print('hello')\n").unwrap();
+        let python = at.join("python");
+        common::run(machine.command("/usr/bin/python3").args(["-m", "venv", "--without-pip"]).arg(&python)).ok();
+        let (class, json) = (class.display().to_string(), at.join("class.json").display().to_string());
+        let python = python.join("bin/python").display().to_string();
+        let grade = |more: &[&str]| {
+            let done = machine.vpnlab(&[&["grade", "--step", "1", "--json", &json, &class], more].concat());
+            let told: Value = serde_json::from_str(&fs::read_to_string(&json).unwrap()).unwrap();
+            let grade = |it: &Value| (it["score"].as_f64().unwrap(), it["error"].as_str().map(String::from));
+            (done, told["grades"].as_array().unwrap().iter().map(grade).collect::<Vec<_>>())
+        };
+        // It is eve's own program that does not find its scapy.
+        let (done, grades) = grade(&[]);
+        assert_eq!(done.code, 1, "{done:#?}");
+        assert_eq!(grades, [(3.0, None), (3.0, None), (0.0, None)]);
+        // A Python without scapy is the machine's; who needs none is graded.
+        let (done, grades) = grade(&["--python", &python]);
+        assert!(done.code == 3 && done.stderr.contains("cannot import scapy"), "{done:#?}");
+        assert_eq!(grades[0], (3.0, None));
+        assert!(grades[1..].iter().all(|(score, error)| *score == 0.0 && error.as_ref().unwrap().contains("scapy")), "{grades:?}");
+    }
+
     fn a_killed_grader_leaves_nothing(user: User) {
         let (machine, mark) = (Machine::new(user), mark());
         let (variable, value) = mark.split_once('=').unwrap();

@@ -151,8 +151,8 @@ fn once(args: &GradeArgs) -> Result<u8> {
     }
     let evidence = args.reports.evidence.as_deref().map(evidence::Store::new).transpose()?;
     let files = args.reports.open()?;
-    let grades = match graded(args, evidence.as_ref()) {
-        Ok(grades) => grades,
+    let (grades, lacks) = match graded(args, evidence.as_ref()) {
+        Ok(done) => done,
         Err(error) => {
             // Whoever waits for this file would else wait in vain.
             let name = name(args.submissions.first().map(PathBuf::as_path));
@@ -168,23 +168,28 @@ fn once(args: &GradeArgs) -> Result<u8> {
         several => output::text(report::table::several(several, colour)),
     };
     written.and(printed)?;
+    // Those that could be graded are; that others could not is the machine's fault.
+    lacks.map_or(Ok(()), Err)?;
     Ok(u8::from(!grades.iter().all(|grade| grade.passed)))
 }
 
-/// Grades the submissions; the worker of each reads it.
-fn graded(args: &GradeArgs, evidence: Option<&evidence::Store>) -> Result<Vec<Grade>> {
+/// Grades the submissions; the worker of each reads it. Beside the grades: what the machine lacked for one of them.
+///
+/// # Errors
+/// None could be graded.
+fn graded(args: &GradeArgs, evidence: Option<&evidence::Store>) -> Result<(Vec<Grade>, Option<Error>)> {
     let rubric = args.rubric.as_deref().map(Rubric::read).transpose()?;
     sandbox::check(args.no_sandbox)?;
     let folders = match args.submissions.as_slice() {
         [] => vec![None],
         named => submission::folders(named)?.into_iter().map(Some).collect(),
     };
-    let mut grades = grade_all(args, &folders, evidence)?;
+    let (mut grades, lacks) = grade_all(args, &folders, evidence)?;
     grades.iter_mut().for_each(|grade| args.hint.apply(grade));
     if let Some(rubric) = &rubric {
         grades.iter_mut().for_each(|grade| rubric.apply(grade));
     }
-    Ok(grades)
+    Ok((grades, lacks))
 }
 
 impl Hint {
@@ -265,7 +270,7 @@ fn grade_all(
     args: &GradeArgs,
     submissions: &[Option<PathBuf>],
     evidence: Option<&evidence::Store>,
-) -> Result<Vec<Grade>> {
+) -> Result<(Vec<Grade>, Option<Error>)> {
     let names: Vec<String> = submissions.iter().map(|it| name(it.as_deref())).collect();
     let folders = evidence.map_or(Vec::new(), |store| store.folders(names.iter().map(String::as_str)));
     let folders: Vec<_> = folders.into_iter().map(Mutex::new).collect();
@@ -294,7 +299,24 @@ fn grade_all(
     });
     progress.end();
     let done = done.into_inner().map_err(|_| Error::failed("the grader failed"))?;
-    done.into_iter().flatten().collect()
+    let mut lacks = None;
+    let mut graded = 0;
+    let grades = done.into_iter().flatten().zip(&names).map(|(grade, name)| match grade {
+        Ok(grade) => {
+            graded += 1;
+            grade
+        }
+        Err(error) => {
+            let grade = Grade { error: Some(error.to_string()), ..Grade::of(name) };
+            lacks.get_or_insert(error);
+            grade
+        }
+    });
+    let grades = grades.collect();
+    match lacks {
+        Some(error) if graded == 0 => Err(error),
+        lacks => Ok((grades, lacks)),
+    }
 }
 
 /// What a submission is called.

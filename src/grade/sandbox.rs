@@ -238,10 +238,6 @@ impl Sandbox {
         for name in ["hosts", "resolv.conf"] {
             add(&["--ro-bind", &own(&format!("{host}/{name}")), &format!("/etc/{name}")]);
         }
-        for path in &self.shown {
-            let path = path.display().to_string();
-            add(&["--ro-bind", &path, &path]);
-        }
         add(&["--ro-bind", &own("programs/sudo"), "/run/programs/sudo"]);
         if let Some(program) = &self.own {
             add(&["--ro-bind", &program.display().to_string(), "/run/programs/vpnlab"]);
@@ -261,6 +257,11 @@ impl Sandbox {
         // POSIX semaphores and shared memory (shm_overview(7)): Python's multiprocessing wants them.
         add(&["--size", &SHARED.to_string(), "--tmpfs", "/dev/shm"]);
         add(&["--size", &DISK.to_string(), "--tmpfs", "/tmp", "--bind", &self.work().display().to_string(), WORK]);
+        // A Python may live below /tmp, too.
+        for path in &self.shown {
+            let path = path.display().to_string();
+            add(&["--ro-bind", &path, &path]);
+        }
         add(&["--cap-drop", "ALL", "--cap-add", "CAP_NET_ADMIN", "--cap-add", "CAP_NET_RAW", "--clearenv"]);
         for (name, value) in environment("/run/programs", WORK, "/run/topology.toml", host) {
             add(&["--setenv", name, &value]);
@@ -392,6 +393,19 @@ impl Program {
         }
     }
 
+    /// Ends it as Ctrl-C does, so that it can put back what it has changed; and after a while, whatever it does.
+    pub fn end(&mut self, why: &str) {
+        const PATIENCE: Duration = Duration::from_millis(500);
+        if self.killed.is_none() && self.runs() {
+            self.killed = Some(why.into());
+            for pid in descendants(self.child.id() as i32) {
+                let _ = kill(Pid::from_raw(pid), Signal::SIGINT);
+            }
+            self.wait(PATIENCE);
+        }
+        self.kill(why);
+    }
+
     /// Ends it, and all that it has started.
     pub fn kill(&mut self, why: &str) {
         self.killed.get_or_insert_with(|| why.into());
@@ -422,7 +436,7 @@ impl Program {
 
     /// The exit code of a program that has ended by itself.
     pub fn exit_code(&self) -> Option<i32> {
-        self.ended.and_then(|status| status.code())
+        self.ended.filter(|_| self.killed.is_none()).and_then(|status| status.code())
     }
 
     /// What it printed, and how it ended.
@@ -447,7 +461,7 @@ impl Program {
 impl Drop for Program {
     fn drop(&mut self) {
         if self.runs() {
-            self.kill("the check was over");
+            self.end("the check was over");
         }
     }
 }
@@ -458,6 +472,24 @@ fn inhabitants() -> Vec<i32> {
     let entries = fs::read_dir("/proc").into_iter().flatten().flatten();
     let pids = entries.filter_map(|entry| entry.file_name().to_str()?.parse::<i32>().ok());
     pids.filter(|pid| *pid != own).collect()
+}
+
+/// The processes that a process has started, and those that these have; without bubblewrap's own, which a signal would end.
+fn descendants(of: i32) -> Vec<i32> {
+    let told = |pid: i32| {
+        let stat = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
+        let (name, fields) = stat.split_once('(')?.1.rsplit_once(") ")?;
+        Some((pid, fields.split(' ').nth(1)?.parse::<i32>().ok()?, name == "bwrap"))
+    };
+    let all: Vec<(i32, i32, bool)> = inhabitants().into_iter().filter_map(told).collect();
+    let mut found = vec![of];
+    let mut place = 0;
+    while let Some(parent) = found.get(place).copied() {
+        found.extend(all.iter().filter(|(_, its, _)| *its == parent).map(|(pid, ..)| *pid));
+        place += 1;
+    }
+    found.retain(|pid| all.iter().any(|(it, _, is_bubblewrap)| it == pid && !is_bubblewrap));
+    found
 }
 
 /// The sum of some lines of a process's file in /proc, in bytes: each is a name, a number and `kB` (proc_pid_status(5)).

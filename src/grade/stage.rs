@@ -136,11 +136,11 @@ impl<'s> Stage<'s> {
         &mut self.programs[place]
     }
 
-    /// Ends a program; what it has printed stays.
+    /// Ends a program as Ctrl-C does; what it has printed stays.
     pub fn end(&mut self, place: usize) {
         let program = &mut self.programs[place];
         self.done.push(format!("ended the program on {}", program.host()));
-        program.kill("it is started anew");
+        program.end("it is started anew");
     }
 
     /// Opens a socket on a host's port that nobody reads.
@@ -207,7 +207,7 @@ impl<'s> Stage<'s> {
     }
 
     /// Waits for what a program does at its start: so long, and as long again as the programs have waited for a processor
-    /// meanwhile, up to [`LONGEST_START`] times that. On a busy machine nobody fails for what others compute.
+    /// meanwhile, up to four times that. On a busy machine nobody fails for what others compute.
     ///
     /// # Errors
     /// As those of [`Stage::wait`].

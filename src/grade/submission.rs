@@ -248,10 +248,17 @@ fn known_files(folder: &Path) -> impl Iterator<Item = &'static str> {
     names.filter(move |file| folder.join(file).symlink_metadata().is_ok_and(|metadata| metadata.is_file()))
 }
 
+/// Whether a folder is called as a step of the handout: `step2`, `Step 4`, `3`.
+fn is_a_steps(folder: &Path) -> bool {
+    let name = folder.file_name().unwrap_or_default().to_string_lossy().to_lowercase();
+    let number = ["step", "task", "part"].iter().find_map(|word| name.strip_prefix(word)).unwrap_or(&name);
+    matches!(number.trim_start_matches([' ', '-', '_', '.']), "0" | "1" | "2" | "3" | "4" | "5")
+}
+
 /// Whether a folder holds other people's submissions: it is none by itself, and two folders in it have the same program.
-/// Somebody's own folders, a `client` and a `server`, have not.
+/// Somebody's own folders, a `client` and a `server`, have not; nor are `step2` and `step4` people.
 fn is_full_of_submissions(folder: &Path) -> bool {
-    if known_files(folder).next().is_some() {
+    if known_files(folder).next().is_some() || directories(folder).iter().any(|it| is_a_steps(it)) {
         return false;
     }
     let mut owners: BTreeMap<&str, PathBuf> = BTreeMap::new();
@@ -478,6 +485,8 @@ mod tests {
         let error = Submission::read(&made.0.join("ann"), "python3").unwrap_err().to_string();
         assert!(error.starts_with("programs are in several folders of ann: client, server"), "{error}");
         assert!(!is_full_of_submissions(&made.0.join("ann")));
+        let names = ["step1", "Step 4", "task_2", "3", "steph", "4711", "step-ann", "bob"];
+        assert_eq!(names.map(|name| is_a_steps(Path::new(name))), [true, true, true, true, false, false, false, false]);
         let error = Submission::read(&made.0.join("bob"), "python3").unwrap_err().to_string();
         assert!(error.starts_with("there is no program in bob"), "{error}");
     }

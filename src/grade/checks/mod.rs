@@ -292,13 +292,17 @@ fn prepare(judge: &mut Judge<'_>) -> Result<Option<String>> {
             true => ("import scapy.all", "cannot import scapy in the sandbox"),
             false => ("import socket, struct", "cannot be run in the sandbox"),
         };
-        let words = [python.as_str(), "-c", import].map(String::from);
+        // Isolated (-I): a scapy.py of the student's own is no concern of the machine's.
+        let words = [python.as_str(), "-I", "-c", import].map(String::from);
         let place = stage.run("useru", &words)?;
-        let ended = stage.wait(BUILD, |stage| Ok(!stage.program(place).runs()))?;
+        let ended = stage.wait_to_start(BUILD, |stage| Ok(!stage.program(place).runs()))?;
         let program = stage.program(place);
-        if !ended || program.exit_code() != Some(0) {
-            let said = program.output();
-            let error = Error::environment(format!("{python} {what}: {}", last_line(&said)));
+        if !ended {
+            let error = Error::environment(format!("{python} has not done `{import}` after {} s", BUILD.as_secs()));
+            return Err(error.hint("the machine is busy: grade fewer at a time (--jobs 1)"));
+        }
+        if program.exit_code() != Some(0) {
+            let error = Error::environment(format!("{python} {what}: {}", last_line(&program.output())));
             let hint =
                 "install it for every user (apt-get install python3 python3-scapy), or choose another with --python";
             return Err(error.hint(hint));
