@@ -94,6 +94,19 @@ pub fn echo_reply(header: &Header, identifier: u16, sequence: u16, payload: &[u8
     ipv4(&header, &icmp(ECHO_REPLY, identifier, sequence, payload))
 }
 
+/// Takes over what the answerer may choose in the header of a whole packet: type of service, identification, Don't Fragment,
+/// TTL, and the checksum over them. What makes a fragment of it (More Fragments, the offset) is not free.
+pub fn take_what_is_free(expected: &mut [u8], reply: &[u8]) {
+    const DONT_FRAGMENT: u8 = 0x40;
+    if expected.len() < HEADER || reply.len() < HEADER {
+        return;
+    }
+    for free in [1..2, 4..6, 8..9, 10..12] {
+        expected[free.clone()].copy_from_slice(&reply[free]);
+    }
+    expected[6] = reply[6] & DONT_FRAGMENT;
+}
+
 /// A payload of so many bytes that differ from those of any other seed.
 pub fn payload(length: usize, seed: u64) -> Vec<u8> {
     // An LCG (Knuth's MMIX): nothing depends on its quality but that a program cannot know it beforehand.
@@ -138,6 +151,26 @@ mod tests {
         let reply = echo_reply(&HEADER_1, 1, 2, b"abc");
         assert_eq!((&reply[12..16], &reply[16..20]), (&[10, 1, 1, 2][..], &[10, 1, 3, 1][..]));
         assert_eq!((reply[20], &reply[24..]), (ECHO_REPLY, &[0, 1, 0, 2, b'a', b'b', b'c'][..]));
+    }
+
+    #[test]
+    fn a_reply_may_have_a_header_of_its_own_but_is_no_fragment() {
+        let expected = |reply: &[u8]| {
+            let mut expected = echo_reply(&HEADER_1, 1, 2, b"abc");
+            take_what_is_free(&mut expected, reply);
+            expected
+        };
+        let own = Header { ttl: 200, identification: 0xbeef, ..HEADER_1 };
+        let mut reply = echo_reply(&own, 1, 2, b"abc");
+        (reply[1], reply[6]) = (0x10, 0x40);
+        assert_eq!(expected(&reply), reply);
+        for (at, bits) in [(6, 0x20), (6, 0x60), (6, 0x01), (7, 0xb9)] {
+            let mut fragment = reply.clone();
+            fragment[at] = bits;
+            assert_ne!(expected(&fragment), fragment, "byte {at}: {bits:#x}");
+        }
+        let short = [0x45; 5];
+        assert_eq!(expected(&short), echo_reply(&HEADER_1, 1, 2, b"abc"));
     }
 
     #[test]
