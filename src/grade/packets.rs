@@ -1,6 +1,7 @@
 //! Packets as the grader makes and expects them, byte for byte. Pure, and of its own: it shares no code with the steps,
 //! whose mistakes it would else repeat.
 
+use std::collections::HashSet;
 use std::net::Ipv4Addr;
 
 use pnet_packet::util::checksum;
@@ -107,6 +108,17 @@ pub fn take_what_is_free(expected: &mut [u8], reply: &[u8]) {
     expected[6] = reply[6] & DONT_FRAGMENT;
 }
 
+/// The first echo reply among packets that answers, by its addresses, identifier and sequence number, what another one before
+/// it has answered.
+pub fn replied_twice<'p>(packets: impl Iterator<Item = &'p [u8]>) -> Option<&'p [u8]> {
+    let mut answered = HashSet::new();
+    let mut replies = packets.filter(|packet| packet.get(9) == Some(&ICMP) && packet.get(HEADER) == Some(&ECHO_REPLY));
+    replies.find(|reply| {
+        let ends_and_number = (reply.get(12..20), reply.get(HEADER + 4..HEADER + 8));
+        !answered.insert(ends_and_number)
+    })
+}
+
 /// A payload of so many bytes that differ from those of any other seed.
 pub fn payload(length: usize, seed: u64) -> Vec<u8> {
     // An LCG (Knuth's MMIX): nothing depends on its quality but that a program cannot know it beforehand.
@@ -171,6 +183,17 @@ mod tests {
         }
         let short = [0x45; 5];
         assert_eq!(expected(&short), echo_reply(&HEADER_1, 1, 2, b"abc"));
+    }
+
+    #[test]
+    fn a_second_reply_is_told_from_one_to_another_ping() {
+        let reply = |identification, sequence| echo_reply(&Header { identification, ..HEADER_1 }, 1, sequence, b"abc");
+        let request = ipv4(&HEADER_1, &icmp(ECHO_REQUEST, 1, 2, b"abc"));
+        let from_elsewhere = echo_reply(&Header { destination: Ipv4Addr::new(1, 2, 3, 4), ..HEADER_1 }, 1, 2, b"abc");
+        let one_each = [reply(1, 2), request.clone(), request, from_elsewhere, reply(2, 3)];
+        assert_eq!(replied_twice(one_each.iter().map(Vec::as_slice)), None);
+        let twice = [&one_each[..], &[reply(9, 2)]].concat();
+        assert_eq!(replied_twice(twice.iter().map(Vec::as_slice)), Some(&reply(9, 2)[..]));
     }
 
     #[test]

@@ -124,6 +124,12 @@ fn nothing_else(stage: &mut Stage<'_>) -> Result<Found> {
         return Ok(Err(Box::new(Failure::new("the TUN device", "it is gone"))));
     };
     let place = stage.host(&host)?;
+    // A reply has come for each ping so far; what comes after it comes late.
+    stage.pause(SILENCE)?;
+    if let Some(twice) = packets::replied_twice(stage.seen(0, place, &tun.name, Direction::In)) {
+        let observed = format!("a second one was written: {}", crate::packet::describe(twice));
+        return Ok(Err(Box::new(Failure::new("one reply to a ping", observed))));
+    }
     let target = behind(stage, 66);
     let others = [
         ("a UDP packet", UDP, packets::udp(4000, 5000, &packets::payload(20, seed()))),
