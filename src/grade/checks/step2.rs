@@ -129,9 +129,10 @@ fn carried(stage: &mut Stage<'_>, sent: &[Sample], what: &str) -> Result<Result<
     };
     stage.done.push(format!("sent {what} through {}", tun.name));
     stage.send(&tunnel.client, packet)?;
-    let addresses = stage.topology().hosts[client].interfaces.iter().map(|it| it.address.addr());
-    let own: Vec<Ipv4Addr> = addresses.collect();
-    let is_clients = |datagram: &Datagram| own.contains(datagram.from.ip());
+    // A program may bind its socket to any address of its host, that of its TUN device included.
+    let own: Vec<IpAddr> =
+        stage.links(&tunnel.client)?.iter().flat_map(|(_, all)| all.iter().map(ipnet::IpNet::addr)).collect();
+    let is_clients = |datagram: &Datagram| own.contains(&IpAddr::V4(*datagram.from.ip()));
     let find = |stage: &Stage<'_>| {
         arrived(stage, client, since).map(|(_, datagram)| datagram).find(|it| is_clients(it) && it.payload == *packet)
     };
@@ -152,14 +153,16 @@ fn carried(stage: &mut Stage<'_>, sent: &[Sample], what: &str) -> Result<Result<
         return Ok(Err(Box::new(Failure::new(expected, format!("{} bytes: {difference}", payload.len())))));
     }
     let came_out = stage.seen(since, client, &tun.name, Direction::Out).any(|seen| seen == packet);
+    let forged = arrived(stage, client, since).map(|(_, datagram)| datagram).find(|it| it.payload == *packet);
     let left =
         stage.frames[since..].iter().filter(|(host, frame)| *host == client && frame.direction == Direction::Out);
     let mut left = left.filter_map(|(_, frame)| sighting::any_datagram(frame.packet()?));
     let astray = left.find(|datagram| datagram.payload == *packet);
-    let observed = match (came_out, astray) {
-        (true, Some(datagram)) => format!("one was sent to {}, and arrived at no host", datagram.to),
-        (true, None) => format!("no datagram arrived at any host, though the packet came out of {}", tun.name),
-        (false, _) => format!("the packet did not come out of {}: the kernel does not lead it there", tun.name),
+    let observed = match (came_out, forged, astray) {
+        (_, Some(datagram), _) => format!("one came from {}, which is no address of {}", datagram.from, tunnel.client),
+        (true, None, Some(datagram)) => format!("one was sent to {}, and arrived at no host", datagram.to),
+        (true, None, None) => format!("no datagram arrived at any host, though the packet came out of {}", tun.name),
+        (false, None, _) => format!("the packet did not come out of {}: the kernel does not lead it there", tun.name),
     };
     Ok(Err(Box::new(Failure::new(format!("a datagram with {what} in it"), observed))))
 }
