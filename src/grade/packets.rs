@@ -1,6 +1,7 @@
 //! Packets as the grader makes and expects them, byte for byte. Pure, and of its own: it shares no code with the steps,
 //! whose mistakes it would else repeat.
 
+use std::collections::HashSet;
 use std::net::Ipv4Addr;
 
 use pnet_packet::util::checksum;
@@ -94,6 +95,30 @@ pub fn echo_reply(header: &Header, identifier: u16, sequence: u16, payload: &[u8
     ipv4(&header, &icmp(ECHO_REPLY, identifier, sequence, payload))
 }
 
+/// Takes over what the answerer may choose in the header of a whole packet: type of service, identification, Don't Fragment,
+/// TTL, and the checksum over them. What makes a fragment of it (More Fragments, the offset) is not free.
+pub fn take_what_is_free(expected: &mut [u8], reply: &[u8]) {
+    const DONT_FRAGMENT: u8 = 0x40;
+    if expected.len() < HEADER || reply.len() < HEADER {
+        return;
+    }
+    for free in [1..2, 4..6, 8..9, 10..12] {
+        expected[free.clone()].copy_from_slice(&reply[free]);
+    }
+    expected[6] = reply[6] & DONT_FRAGMENT;
+}
+
+/// The first echo reply among packets that answers, by its addresses, identifier and sequence number, what another one before
+/// it has answered.
+pub fn replied_twice<'p>(packets: impl Iterator<Item = &'p [u8]>) -> Option<&'p [u8]> {
+    let mut answered = HashSet::new();
+    let mut replies = packets.filter(|packet| packet.get(9) == Some(&ICMP) && packet.get(HEADER) == Some(&ECHO_REPLY));
+    replies.find(|reply| {
+        let ends_and_number = (reply.get(12..20), reply.get(HEADER + 4..HEADER + 8));
+        !answered.insert(ends_and_number)
+    })
+}
+
 /// A payload of so many bytes that differ from those of any other seed.
 pub fn payload(length: usize, seed: u64) -> Vec<u8> {
     // An LCG (Knuth's MMIX): nothing depends on its quality but that a program cannot know it beforehand.
@@ -138,6 +163,37 @@ mod tests {
         let reply = echo_reply(&HEADER_1, 1, 2, b"abc");
         assert_eq!((&reply[12..16], &reply[16..20]), (&[10, 1, 1, 2][..], &[10, 1, 3, 1][..]));
         assert_eq!((reply[20], &reply[24..]), (ECHO_REPLY, &[0, 1, 0, 2, b'a', b'b', b'c'][..]));
+    }
+
+    #[test]
+    fn a_reply_may_have_a_header_of_its_own_but_is_no_fragment() {
+        let expected = |reply: &[u8]| {
+            let mut expected = echo_reply(&HEADER_1, 1, 2, b"abc");
+            take_what_is_free(&mut expected, reply);
+            expected
+        };
+        let own = Header { ttl: 200, identification: 0xbeef, ..HEADER_1 };
+        let mut reply = echo_reply(&own, 1, 2, b"abc");
+        (reply[1], reply[6]) = (0x10, 0x40);
+        assert_eq!(expected(&reply), reply);
+        for (at, bits) in [(6, 0x20), (6, 0x60), (6, 0x01), (7, 0xb9)] {
+            let mut fragment = reply.clone();
+            fragment[at] = bits;
+            assert_ne!(expected(&fragment), fragment, "byte {at}: {bits:#x}");
+        }
+        let short = [0x45; 5];
+        assert_eq!(expected(&short), echo_reply(&HEADER_1, 1, 2, b"abc"));
+    }
+
+    #[test]
+    fn a_second_reply_is_told_from_one_to_another_ping() {
+        let reply = |identification, sequence| echo_reply(&Header { identification, ..HEADER_1 }, 1, sequence, b"abc");
+        let request = ipv4(&HEADER_1, &icmp(ECHO_REQUEST, 1, 2, b"abc"));
+        let from_elsewhere = echo_reply(&Header { destination: Ipv4Addr::new(1, 2, 3, 4), ..HEADER_1 }, 1, 2, b"abc");
+        let one_each = [reply(1, 2), request.clone(), request, from_elsewhere, reply(2, 3)];
+        assert_eq!(replied_twice(one_each.iter().map(Vec::as_slice)), None);
+        let twice = [&one_each[..], &[reply(9, 2)]].concat();
+        assert_eq!(replied_twice(twice.iter().map(Vec::as_slice)), Some(&reply(9, 2)[..]));
     }
 
     #[test]

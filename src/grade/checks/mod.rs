@@ -15,6 +15,7 @@ use crate::grade::submission::{Role, Submission};
 use crate::grade::worker::{Job, Told};
 
 mod device;
+mod ports;
 mod step1;
 mod step2;
 mod step3;
@@ -52,7 +53,7 @@ pub const CHECKS: [(u8, Role, &str, &str); 25] = [
     (4, Role::VpnServer, "step4.ping-userw", "A ping from useru to userw is answered"),
     (4, Role::VpnServer, "step4.ping-back", "A ping from userv to useru's address in the tunnel is answered"),
     (4, Role::VpnServer, "step4.large", "Large pings are answered"),
-    (4, Role::VpnServer, "step4.many", "A hundred pings are answered"),
+    (4, Role::VpnServer, "step4.many", "A hundred pings are answered, and UDP and TCP at both ends"),
     (4, Role::VpnServer, "step4.client-moves", "A client that was started anew, from another port, is answered"),
     (4, Role::VpnServer, "step4.only-in-the-tunnel", "The packets went through the tunnel, and no other way"),
 ];

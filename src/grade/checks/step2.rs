@@ -1,12 +1,13 @@
 //! Step 2: the client puts packets into datagrams, and a server shows what is inside.
 
+use std::collections::HashSet;
 use std::net::{IpAddr, Ipv4Addr, SocketAddrV4};
 use std::time::Duration;
 
 use super::step1::{self, seed};
-use super::{Failure, Found, Judge, device, last_line};
+use super::{Failure, Found, Judge, SILENCE, device, last_line};
 use crate::error::Result;
-use crate::grade::packets::{self, ECHO_REQUEST, Header, ICMP, TCP, UDP};
+use crate::grade::packets::{self, ECHO_REQUEST, HEADER, Header, ICMP, TCP, UDP};
 use crate::grade::stage::Stage;
 use crate::grade::submission::Role;
 use crate::pcapng::Direction;
@@ -45,23 +46,21 @@ fn sends(judge: &mut Judge<'_>) -> Result<()> {
     }
     lead(&mut stage)?;
     let sent = judge.check("step2.client-payload", &mut stage, |stage| {
-        for (packet, what) in samples(stage)? {
-            let datagram = match carried(stage, &packet, &what)? {
-                Ok(datagram) => datagram,
-                Err(failure) => return Ok(Err(failure)),
-            };
-            if let Some(difference) = Difference::between(&packet, &datagram.payload) {
-                let expected = format!("the datagram's payload is the packet: {what}, {} bytes", packet.len());
-                let observed = format!("{} bytes: {difference}", datagram.payload.len());
-                return Ok(Err(Box::new(Failure::new(expected, observed))));
+        let since = stage.frames.len();
+        let samples = samples(stage)?;
+        for (at, (_, what)) in samples.iter().enumerate() {
+            if let Err(failure) = carried(stage, &samples[..=at], what)? {
+                return Ok(Err(failure));
             }
         }
-        Ok(Ok(()))
+        // What was sent twice has come twice by now; but for the last one, perhaps.
+        stage.pause(SILENCE)?;
+        Ok(each_once(stage, since, &samples))
     });
     if sent {
         judge.check("step2.client-destination", &mut stage, |stage| {
-            let (packet, what) = &samples(stage)?[0];
-            match carried(stage, packet, what)? {
+            let samples = samples(stage)?;
+            match carried(stage, &samples[..1], &samples[0].1)? {
                 Ok(datagram) => Ok(goes_to_the_server(stage, &datagram)),
                 Err(failure) => Ok(Err(failure)),
             }
@@ -79,8 +78,11 @@ pub fn lead(stage: &mut Stage<'_>) -> Result<()> {
     stage.settle(&client)
 }
 
+/// A packet, and what it is called.
+type Sample = (Vec<u8>, String);
+
 /// Packets of several protocols and sizes for the tunnel, each with a name.
-fn samples(stage: &Stage<'_>) -> Result<Vec<(Vec<u8>, String)>> {
+fn samples(stage: &Stage<'_>) -> Result<Vec<Sample>> {
     let IpAddr::V4(source) = stage.topology().tunnel.client_address.addr() else { return Ok(Vec::new()) };
     // As large as the device takes.
     let most = step1::largest_payload(stage)?;
@@ -113,9 +115,12 @@ fn samples(stage: &Stage<'_>) -> Result<Vec<(Vec<u8>, String)>> {
     ])
 }
 
-/// Sends a packet through the client's TUN device, and waits for a datagram to come to the server; the client's first
-/// after it.
-fn carried(stage: &mut Stage<'_>, packet: &[u8], what: &str) -> Result<Result<Datagram, Box<Failure>>> {
+/// Sends the last of these samples through the client's TUN device, those before it having been sent, and waits for the
+/// datagram whose payload it is.
+fn carried(stage: &mut Stage<'_>, sent: &[Sample], what: &str) -> Result<Result<Datagram, Box<Failure>>> {
+    let Some(((packet, _), earlier)) = sent.split_last() else {
+        return Err(crate::error::Error::failed("there is no packet to send"));
+    };
     let tunnel = stage.topology().tunnel.clone();
     let client = stage.host(&tunnel.client)?;
     let since = stage.frames.len();
@@ -124,41 +129,94 @@ fn carried(stage: &mut Stage<'_>, packet: &[u8], what: &str) -> Result<Result<Da
     };
     stage.done.push(format!("sent {what} through {}", tun.name));
     stage.send(&tunnel.client, packet)?;
+    // A program may bind its socket to any address of its host, that of its TUN device included.
+    let own: Vec<IpAddr> =
+        stage.links(&tunnel.client)?.iter().flat_map(|(_, all)| all.iter().map(ipnet::IpNet::addr)).collect();
+    let is_clients = |datagram: &Datagram| own.contains(&IpAddr::V4(*datagram.from.ip()));
     let find = |stage: &Stage<'_>| {
-        // The client rules its own host; what counts is what arrives elsewhere.
-        let others = stage.frames[since..]
-            .iter()
-            .filter(|(host, frame)| *host != client && frame.direction == Direction::In && !frame.is_foreign);
-        let datagrams = others.filter_map(|(_, frame)| sighting::any_datagram(frame.packet()?));
-        let from_client = |datagram: &Datagram| stage.is_address_of(client, *datagram.from.ip());
-        // The kernel sends packets of its own through a new device, over IPv6 and to many.
-        let is_ours = |datagram: &Datagram| {
-            let word = |at: usize| datagram.payload.get(at..at + 2).map(|it| u16::from_be_bytes([it[0], it[1]]).into());
-            let length = datagram.payload.len();
-            let is_noise = match datagram.payload.first().map(|byte| byte >> 4) {
-                Some(6) => word(4) == length.checked_sub(40),
-                Some(4) => word(2) == Some(length) && datagram.payload.get(16).is_some_and(|byte| *byte >= 224),
-                _ => false,
-            };
-            !is_noise
-        };
-        datagrams.filter(from_client).find(is_ours)
+        arrived(stage, client, since).map(|(_, datagram)| datagram).find(|it| is_clients(it) && it.payload == *packet)
     };
     let found = stage.wait_for_program(&tunnel.client, |stage| Ok(find(stage).is_some()))?;
     if let (true, Some(datagram)) = (found, find(stage)) {
         return Ok(Ok(datagram));
     }
+    let before: Vec<Vec<u8>> = earlier
+        .iter()
+        .map(|(packet, _)| packet.clone())
+        .chain(arrived(stage, client, 0).take_while(|(at, _)| *at < since).map(|(_, datagram)| datagram.payload))
+        .collect();
+    let payloads = arrived(stage, client, since).map(|(_, it)| it).filter(is_clients).map(|it| it.payload);
+    if let Some(payload) = made_of(packet, payloads, &before)
+        && let Some(difference) = Difference::between(packet, &payload)
+    {
+        let expected = format!("the datagram's payload is the packet: {what}, {} bytes", packet.len());
+        return Ok(Err(Box::new(Failure::new(expected, format!("{} bytes: {difference}", payload.len())))));
+    }
     let came_out = stage.seen(since, client, &tun.name, Direction::Out).any(|seen| seen == packet);
+    let forged = arrived(stage, client, since).map(|(_, datagram)| datagram).find(|it| it.payload == *packet);
     let left =
         stage.frames[since..].iter().filter(|(host, frame)| *host == client && frame.direction == Direction::Out);
     let mut left = left.filter_map(|(_, frame)| sighting::any_datagram(frame.packet()?));
-    let astray = left.find(|datagram| datagram.payload == packet);
-    let observed = match (came_out, astray) {
-        (true, Some(datagram)) => format!("one was sent to {}, and arrived at no host", datagram.to),
-        (true, None) => format!("no datagram arrived at any host, though the packet came out of {}", tun.name),
-        (false, _) => format!("the packet did not come out of {}: the kernel does not lead it there", tun.name),
+    let astray = left.find(|datagram| datagram.payload == *packet);
+    let observed = match (came_out, forged, astray) {
+        (_, Some(datagram), _) => format!("one came from {}, which is no address of {}", datagram.from, tunnel.client),
+        (true, None, Some(datagram)) => format!("one was sent to {}, and arrived at no host", datagram.to),
+        (true, None, None) => format!("no datagram arrived at any host, though the packet came out of {}", tun.name),
+        (false, None, _) => format!("the packet did not come out of {}: the kernel does not lead it there", tun.name),
     };
     Ok(Err(Box::new(Failure::new(format!("a datagram with {what} in it"), observed))))
+}
+
+/// The datagrams that have arrived at other hosts than the client since a moment, each with the place of its frame: the
+/// client rules its own host, so what counts is what arrives elsewhere.
+fn arrived<'s>(stage: &'s Stage<'_>, client: usize, since: usize) -> impl Iterator<Item = (usize, Datagram)> + 's {
+    let others = stage
+        .frames
+        .iter()
+        .enumerate()
+        .skip(since)
+        .filter(move |(_, (host, frame))| *host != client && frame.direction == Direction::In && !frame.is_foreign);
+    others.filter_map(|(at, (_, frame))| Some((at, sighting::any_datagram(frame.packet()?)?)))
+}
+
+/// Among payloads that are not this packet, the one that was made of it, as far as can be told: one that contains it or is a
+/// piece of it, or else the longest; but none that was there before, and no keepalive.
+fn made_of(packet: &[u8], payloads: impl Iterator<Item = Vec<u8>>, before: &[Vec<u8>]) -> Option<Vec<u8>> {
+    let is_in = |part: &[u8], whole: &[u8]| !part.is_empty() && whole.windows(part.len()).any(|it| it == part);
+    let is_near = |payload: &[u8]| is_in(packet, payload) || is_in(payload, packet);
+    let candidates = payloads.filter(|payload| {
+        let is_new = !before.contains(payload);
+        is_new && !is_kernels_own(payload) && (is_near(payload) || payload.len() >= HEADER)
+    });
+    // The first of those that are alike.
+    candidates.min_by_key(|payload| (!is_near(payload), std::cmp::Reverse(payload.len())))
+}
+
+/// Whether a payload is a packet that the kernel sends through a new device by itself: over IPv6, or to many.
+fn is_kernels_own(payload: &[u8]) -> bool {
+    let word = |at: usize| payload.get(at..at + 2).map(|it| u16::from_be_bytes([it[0], it[1]]).into());
+    match payload.first().map(|byte| byte >> 4) {
+        Some(6) => word(4) == payload.len().checked_sub(40),
+        Some(4) => word(2) == Some(payload.len()) && payload.get(16).is_some_and(|byte| *byte >= 224),
+        _ => false,
+    }
+}
+
+/// Whether each of these samples has come in one datagram only.
+fn each_once(stage: &Stage<'_>, since: usize, samples: &[Sample]) -> Found {
+    let client = stage.host(&stage.topology().tunnel.client).ok();
+    for (packet, what) in samples {
+        // A datagram that is led on arrives at one interface after another, but once at each.
+        let mut interfaces = HashSet::new();
+        for (at, datagram) in client.into_iter().flat_map(|client| arrived(stage, client, since)) {
+            let (host, frame) = &stage.frames[at];
+            if datagram.payload == *packet && !interfaces.insert((*host, frame.interface.clone())) {
+                let expected = format!("one datagram with {what} in it");
+                return Err(Box::new(Failure::new(expected, format!("it was sent twice, to {}", datagram.to))));
+            }
+        }
+    }
+    Ok(())
 }
 
 /// Whether a datagram is for the server's port.
@@ -274,4 +332,37 @@ fn together(judge: &mut Judge<'_>) -> Result<()> {
         Ok(Err(Box::new(Failure::new(expected, format!("last: {}", last_line(&output))))))
     });
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_a_client_has_made_of_a_packet_is_told_from_all_else() {
+        let header = Header {
+            source: Ipv4Addr::new(10, 1, 3, 1),
+            destination: Ipv4Addr::new(10, 1, 1, 2),
+            protocol: UDP,
+            ttl: 64,
+            identification: 7,
+        };
+        let of = |seed| packets::ipv4(&header, &packets::udp(1, 2, &packets::payload(40, seed)));
+        let (packet, earlier) = (of(1), of(2));
+        let keepalive = b"\0keepalive".to_vec();
+        let made = |payloads: &[&[u8]]| {
+            let before = [earlier.clone(), b"a keepalive of more bytes than a header has".to_vec()];
+            made_of(&packet, payloads.iter().map(|it| it.to_vec()), &before)
+        };
+        assert_eq!(made(&[&keepalive, &earlier, b"", b"a keepalive of more bytes than a header has"]), None);
+        let in_front = [&[0, 68], &packet[..]].concat();
+        assert_eq!(made(&[&keepalive, &[7; 900], &in_front]), Some(in_front.clone()));
+        let text = format!("{packet:?}").into_bytes();
+        assert_eq!(made(&[&earlier, &keepalive, &text]), Some(text.clone()));
+        assert_eq!(made(&[&packet[..8], &packet[20..]]), Some(packet[20..].to_vec()));
+        // A router solicitation of the kernel's.
+        let mut solicitation = vec![0; 48];
+        (solicitation[0], solicitation[5]) = (0x60, 8);
+        assert_eq!(made(&[&solicitation]), None);
+    }
 }

@@ -9,7 +9,7 @@ use nix::unistd::Pid;
 use super::step1::seed;
 use super::step2::server_address;
 use super::step3::{PREPARED, both, target};
-use super::{Failure, Found, Judge, PATIENCE, device, last_line};
+use super::{Failure, Found, Judge, PATIENCE, device, last_line, ports};
 use crate::error::Result;
 use crate::grade::model::{CauseSeen, Ladder, Ladders, Rung};
 use crate::grade::packets::{self, ECHO_REPLY, ECHO_REQUEST, HEADER, Header, ICMP, UDP};
@@ -75,7 +75,10 @@ pub fn judge(judge: &mut Judge<'_>) -> Result<()> {
         }
         Ok(Ok(()))
     });
-    judge.check("step4.many", &mut stage, |stage| many(stage, inside, address));
+    judge.check("step4.many", &mut stage, |stage| match many(stage, inside, address)? {
+        Ok(()) => ports::refused_both_ways(stage, inside),
+        failed => Ok(failed),
+    });
     if let Some(text) = polls(&mut stage)? {
         judge.warn("busy-polling", text);
     }
