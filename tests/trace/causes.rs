@@ -155,6 +155,36 @@ for_each_user! {
         has(&facts, "no socket of server is bound to port 9091");
         has(&facts, "server listens on 0.0.0.0:9090 alone");
         has(&facts, "server-lan0 says: port unreachable");
+    fn wrong_peer_where_the_server_answers_into_the_tunnel(user: User) {
+        let lab = Lab::up_at(user, 4);
+        let (_client, _server) = with_mistake(&lab, "none", "inner");
+        let facts = names(&lab, &[], "wrong-peer", "server", "reply");
+        has(&facts, "the request came from 10.1.2.2:");
+        has(&facts, "the reply goes to 10.1.3.1:");
+        has(&facts, "comes out of tun0 of server, like its content before");
+    }
+
+    fn wrong_peer_where_the_server_asks_into_the_tunnel(user: User) {
+        let lab = Lab::up_at(user, 4);
+        let (_client, _server) = with_mistake(&lab, "none", "inner");
+        // The server comes to know its client, and has no answer to send, which would go in circles.
+        lab.sh("server", "sysctl -w net.ipv4.icmp_echo_ignore_all=1").ok();
+        lab.sh("useru", "ping -c1 -W0.5 10.1.3.2").expect(1);
+        let facts = names(&lab, &["userv", "useru"], "wrong-peer", "server", "request");
+        has(&facts, "10.1.3.1 is the address of useru inside of the tunnel");
+    }
+
+    fn wrong_peer_where_the_reply_comes_from_another_port(user: User) {
+        let lab = Lab::up_at(user, 4);
+        let (_client, server) = with_mistake(&lab, "connected", "two");
+        let facts = names(&lab, &[], "wrong-peer", "server", "reply");
+        has(&facts, "of useru is connected, and takes datagrams from 10.1.2.3:9090 alone");
+        has(&facts, "this one comes from 10.1.2.3:");
+        server.end_with("KILL");
+        let _server = Running::python(&lab, "server", "faulty.py", &["server", "none"], "Ready");
+        arrives(&lab);
+    }
+
         client.end_with("KILL");
         _server.end_with("KILL");
         let _client = Running::tunnel(&lab, "useru", &["vpn", "--role", "client"]);
