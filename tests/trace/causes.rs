@@ -107,6 +107,32 @@ for_each_user! {
         has(&facts, "s after it with this packet in it");
     }
 
+    fn a_later_fragment_that_was_not_sent(user: User) {
+        let lab = Lab::up_at(user, 4);
+        let (client, server) = with_mistake(&lab, "fragments", "none");
+        arrives(&lab);
+        let facts = names(&lab, &["--size", "4000"], "not-sent", "useru", "request");
+        has(&facts, "the first came to eth0 of userv, and the one with the bytes from 1480 on to tun0 of useru");
+        has(&facts, "it was read: tun0 of useru is held by python3");
+        client.end_with("KILL");
+        server.end_with("KILL");
+        let (_client, _server) = with_mistake(&lab, "none", "fragments");
+        let facts = names(&lab, &["--size", "4000"], "not-sent", "server", "reply");
+        has(&facts, "the first came to tun0 of useru, and the one with the bytes from 1480 on to tun0 of server");
+    }
+
+    fn a_later_fragment_that_a_firewall_drops_is_told_where_it_was_last(user: User) {
+        let lab = Lab::up_at(user, 4);
+        let (_client, _server) = with_mistake(&lab, "none", "none");
+        json(&lab, &["--size", "4000"], 0);
+        // Before conntrack could put them together.
+        lab.sh("server", "nft add table ip t && \
+            nft 'add chain ip t c { type filter hook prerouting priority -450; }' && \
+            nft 'add rule ip t c iifname tun0 ip frag-off & 0x1fff != 0 drop'").ok();
+        let facts = names(&lab, &["--size", "4000"], "unexplained", "server", "request");
+        has(&facts, "the first came to eth0 of userv, and the one with the bytes from 1480 on to tun0 of server");
+    }
+
     fn a_sign_of_life_is_not_taken_for_the_packet(user: User) {
         let lab = Lab::up_at(user, 4);
         let (_client, _server) = with_mistake(&lab, "hello", "none");
@@ -129,32 +155,6 @@ for_each_user! {
         has(&names(&lab, &[], "wrong-peer", "useru", "request"), "192.168.1.254 is router, where no end of the tunnel is");
     }
 
-    fn a_client_may_answer_to_the_port_that_the_server_is_known_by(user: User) {
-        let lab = Lab::up_at(user, 4);
-        // The server sends from a second socket; the client answers to the first, and drops nothing of its own.
-        let (_client, _server) = with_mistake(&lab, "none", "two");
-        arrives(&lab);
-        json(&lab, &["userv", "useru"], 0);
-        lab.sh("server", "nft add table ip t && \
-            nft 'add chain ip t c { type filter hook input priority 0; policy drop; }'").ok();
-        has(&names(&lab, &["userv", "useru"], "unexplained", "server", "reply"), "it never came to the socket for port 9090");
-    }
-
-    fn swallows_its_own_datagrams(user: User) {
-        let lab = Lab::up_at(user, 4);
-        let (_client, _server) = vpn(&lab, &[], &[]);
-        arrives(&lab);
-        lab.sh("useru", "ip route add 10.1.2.3/32 dev tun0").ok();
-        has(&names(&lab, &[], "loop", "useru", "request"), "the datagram for 10.1.2.3:9090 comes out of tun0 of useru");
-    }
-
-    fn nobody_listens(user: User) {
-        let lab = Lab::up_at(user, 4);
-        let (client, _server) = with_mistake(&lab, "port", "none");
-        let facts = names(&lab, &[], "nobody-listens", "server", "request");
-        has(&facts, "no socket of server is bound to port 9091");
-        has(&facts, "server listens on 0.0.0.0:9090 alone");
-        has(&facts, "server-lan0 says: port unreachable");
     fn wrong_peer_where_the_server_answers_into_the_tunnel(user: User) {
         let lab = Lab::up_at(user, 4);
         let (_client, _server) = with_mistake(&lab, "none", "inner");
@@ -185,6 +185,32 @@ for_each_user! {
         arrives(&lab);
     }
 
+    fn a_client_may_answer_to_the_port_that_the_server_is_known_by(user: User) {
+        let lab = Lab::up_at(user, 4);
+        // The server sends from a second socket; the client answers to the first, and drops nothing of its own.
+        let (_client, _server) = with_mistake(&lab, "none", "two");
+        arrives(&lab);
+        json(&lab, &["userv", "useru"], 0);
+        lab.sh("server", "nft add table ip t && \
+            nft 'add chain ip t c { type filter hook input priority 0; policy drop; }'").ok();
+        has(&names(&lab, &["userv", "useru"], "unexplained", "server", "reply"), "it never came to the socket for port 9090");
+    }
+
+    fn swallows_its_own_datagrams(user: User) {
+        let lab = Lab::up_at(user, 4);
+        let (_client, _server) = vpn(&lab, &[], &[]);
+        arrives(&lab);
+        lab.sh("useru", "ip route add 10.1.2.3/32 dev tun0").ok();
+        has(&names(&lab, &[], "loop", "useru", "request"), "the datagram for 10.1.2.3:9090 comes out of tun0 of useru");
+    }
+
+    fn nobody_listens(user: User) {
+        let lab = Lab::up_at(user, 4);
+        let (client, _server) = with_mistake(&lab, "port", "none");
+        let facts = names(&lab, &[], "nobody-listens", "server", "request");
+        has(&facts, "no socket of server is bound to port 9091");
+        has(&facts, "server listens on 0.0.0.0:9090 alone");
+        has(&facts, "server-lan0 says: port unreachable");
         client.end_with("KILL");
         _server.end_with("KILL");
         let _client = Running::tunnel(&lab, "useru", &["vpn", "--role", "client"]);

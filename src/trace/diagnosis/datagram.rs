@@ -219,11 +219,14 @@ impl Scene<'_> {
     ) -> (Option<(Vec<u8>, Difference)>, usize) {
         let of_host =
             |from: usize| self.frames[from..].iter().filter(|(at, _)| *at == last.host).map(|(_, frame)| frame);
-        let carried: HashSet<Vec<u8>> =
-            of_host(0).filter_map(|frame| sighting::any_datagram(frame.packet()?)).map(|it| it.payload).collect();
+        let datagrams = of_host(0).filter_map(|frame| sighting::any_datagram(frame.packet()?));
+        // Of a datagram that is in fragments itself, only the beginning is known.
+        let (begun, whole): (Vec<_>, Vec<_>) = datagrams.partition(|datagram| datagram.fragment);
+        let whole: HashSet<Vec<u8>> = whole.into_iter().map(|it| it.payload).collect();
+        let is_carried = |bytes: &[u8]| whole.contains(bytes) || begun.iter().any(|it| bytes.starts_with(&it.payload));
         let written = of_host(last.frame)
             .filter(|frame| frame.interface == tun && frame.direction == Direction::In)
-            .filter(|frame| !carried.contains(&frame.bytes));
+            .filter(|frame| !is_carried(&frame.bytes));
         let (mut instead, mut others) = (None, 0);
         for frame in written {
             match sighting::is_another_packet(&frame.bytes, &datagram.payload) {
