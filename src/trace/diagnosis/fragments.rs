@@ -36,7 +36,11 @@ impl Scene<'_> {
         let lost = later.iter().map(|fragment| &fragment.bytes).filter(|bytes| !is_here(bytes));
         let Some(lost) = lost.min_by_key(|bytes| bytes.start) else {
             let fact = format!("the packet is in fragments, of which not all came to {place}");
-            return Ok(Some(self.verdict(Cause::Unexplained, last.host, [fact].into_iter().chain(self.risen(last.host)))));
+            return Ok(Some(self.verdict(
+                Cause::Unexplained,
+                last.host,
+                [fact].into_iter().chain(self.risen(last.host)),
+            )));
         };
         // The other leg stays as it was.
         let mut sightings: Vec<Sighting> = self.steps().filter(|step| step.leg != last.leg).cloned().collect();
