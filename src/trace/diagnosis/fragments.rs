@@ -117,7 +117,7 @@ mod tests {
 
     #[test]
     fn ranges_are_joined_where_there_is_no_gap() {
-        assert_eq!(joined(vec![1480..2960, 0..1480, 2960..3000, 0..8]), [0..3000]);
+        assert_eq!(joined(vec![1480..2960, 0..1480, 2960..3000, 0..8, 4000..4008]), [0..3000, 4000..4008]);
         assert_eq!(joined(vec![2960..3000, 0..1480]), [0..1480, 2960..3000]);
     }
 }
