@@ -225,6 +225,9 @@ for_each_user! {
             ("sudo --user=root echo long", "long"),
             ("sudo --user root -- echo longer", "longer"),
             ("sudo -n -- echo dashes", "dashes"),
+            ("echo secret | sudo -S -p '' echo asked", "asked"),
+            ("sudo -Eu root echo both", "both"),
+            ("sudo MOOD=mixed -E sh -c 'echo $MOOD'", "mixed"),
             ("sudo COLOUR=red sh -c 'echo $COLOUR'", "red"),
             ("sudo sudo -E echo twice", "twice"),
             ("sudo -v && echo valid", "valid"),
@@ -233,6 +236,7 @@ for_each_user! {
             let done = lab.sh("useru", words);
             assert_eq!((done.code, done.stdout.trim()), (0, prints), "{words}: {done:#?}");
         }
+        assert!(lab.exec("useru", &["sudo", "-u", "nobody", "id"]).expect(2).stderr.contains("not as nobody"));
         assert!(lab.exec("useru", &["sudo"]).expect(2).stderr.contains("usage: sudo COMMAND"));
         let missing = lab.exec("useru", &["sudo", "no-such-command"]);
         assert!(missing.code != 0 && missing.stderr.contains("no-such-command"), "{missing:#?}");

@@ -106,18 +106,7 @@ pub struct Sandbox {
 }
 
 /// The stand-in for sudo(8): programs have the rights that they need already.
-const SUDO: &str = r#"#!/bin/sh
-while :; do
-    case ${1-} in
-        -u | -g) shift 2 ;;
-        --) shift && break ;;
-        -*) shift ;;
-        *=*) export "$1" && shift ;;
-        *) break ;;
-    esac
-done
-[ $# -eq 0 ] || exec "$@"
-"#;
+const SUDO: &str = include_str!("sudo.sh");
 
 /// Gives a program the names of its host, where there is no sandbox: the host, the folder with its files, the command.
 const FURNISH: &str = r#"
@@ -624,5 +613,45 @@ mod tests {
             let private = ["/etc", "/etc/ssl", "/etc/passwd", "/etc/shadow", "/etc/ssh", "/etc/npmrc", "/etc/pip.conf"];
             assert!(!private.contains(&path.as_str()), "{path}");
         }
+    }
+
+    /// What the stand-in prints and how it ends.
+    fn sudo(words: &[&str]) -> (String, Option<i32>) {
+        let done =
+            Command::new("/bin/sh").args(["-c", SUDO, "sudo"]).args(words).env("SHELL", "/bin/sh").output().unwrap();
+        let said = String::from_utf8([done.stdout, done.stderr].concat()).unwrap();
+        (said.trim().to_string(), done.status.code())
+    }
+
+    #[test]
+    fn sudo_runs_what_becomes_root() {
+        for options in [
+            &[][..],
+            &["-S", "-p", ""],
+            &["--user", "root"],
+            &["--user=root", "-H"],
+            &["-Eu", "root"],
+            &["-Euroot"],
+            &["-u", "#0", "-g", "root"],
+            &["-n"],
+            &["--"],
+            &["-E", "--preserve-env=PATH", "--"],
+            &["X=1", "-n"],
+        ] {
+            assert_eq!(sudo(&[options, &["echo", "-u", "a b"]].concat()), ("-u a b".into(), Some(0)), "{options:?}");
+        }
+        assert_eq!(sudo(&["-E", "X=a b", "sh", "-c", "echo $X"]), ("a b".into(), Some(0)));
+        assert_eq!(sudo(&["-s", "echo shell"]), ("shell".into(), Some(0)));
+        assert_eq!(sudo(&["-v"]), (String::new(), Some(0)));
+        assert_eq!(sudo(&["false"]).1, Some(1));
+    }
+
+    #[test]
+    fn sudo_refuses_what_it_cannot_do() {
+        for words in [&["-u", "nobody", "true"][..], &["-Eunobody", "true"], &["--user=nobody", "true"]] {
+            assert_eq!(sudo(words), ("sudo: programs run as root here, not as nobody".into(), Some(1)));
+        }
+        assert_eq!(sudo(&["-E", "-u"]), ("sudo: -u wants a value".into(), Some(1)));
+        assert!(sudo(&["-E"]).0.contains("what shall be run?"));
     }
 }

@@ -193,10 +193,10 @@ impl Cause {
             ),
             Self::WrongPeer => (
                 "wrong-peer",
-                "the datagram is for the wrong address or port",
+                "the datagram goes to, or comes from, the wrong address or port",
                 4,
-                "the datagram's destination: no end of the tunnel; for a reply, not where the request came from",
-                "the client sends to {server}:{port}; the server answers to the address and port that recvfrom returned last",
+                "the datagram's destination: no end of the tunnel, or an address inside of it; for a reply, not where the request came from; or the source, which the client's connected socket does not take",
+                "the client sends to {server}:{port}; the server answers with the socket that heard, to the address and port that recvfrom returned last",
             ),
             Self::Loop => (
                 "loop",

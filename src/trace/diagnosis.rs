@@ -19,6 +19,7 @@ use crate::topology::Topology;
 mod datagram;
 mod device;
 mod forwarding;
+mod fragments;
 mod wire;
 
 /// One place that the echo was seen at.
@@ -88,6 +89,18 @@ impl Scene<'_> {
         if let Some(verdict) = self.looped().or_else(|| self.ended_by_a_router()) {
             return Ok(verdict);
         }
+        let verdict = self.ended(last)?;
+        // All that is known of the first fragment may be that it is there, and waits for the others.
+        if matches!(verdict.cause, Cause::NoAnswer | Cause::Unexplained)
+            && let Some(lost) = self.lost_fragment(last)?
+        {
+            return Ok(lost);
+        }
+        Ok(verdict)
+    }
+
+    /// Says why it was not seen any more after `last`.
+    fn ended(&self, last: &Sighting) -> Result<Verdict> {
         // A request that went around the tunnel may arrive, and its reply cannot.
         for leg in [Leg::Request, Leg::Reply] {
             if let Some(verdict) = self.took_the_wrong_way(leg)? {
@@ -112,6 +125,24 @@ impl Scene<'_> {
                 self.forwarding(last, *datagram.from.ip(), *datagram.to.ip(), datagram.ttl)
             }
             (What::Refused(_), _) => Ok(self.unexplained(last)),
+        }
+    }
+
+    /// The same with other sightings.
+    fn with<'s>(&'s self, sightings: &'s [Sighting]) -> Scene<'s> {
+        Scene {
+            topology: self.topology,
+            from: self.from,
+            to: self.to,
+            length: self.length,
+            refused: self.refused,
+            wrong_reply: self.wrong_reply,
+            frames: self.frames,
+            until: self.until,
+            sightings,
+            before: self.before,
+            after: self.after,
+            ask: self.ask,
         }
     }
 

@@ -242,6 +242,7 @@ fn look_at_this_host() -> Result<State> {
 }
 
 /// What the kernel of a host would do with a packet, and how it is set; asked when it matters.
+#[derive(Clone, Copy)]
 pub struct Questions<'l> {
     lab: &'l Lab,
 }

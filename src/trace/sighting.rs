@@ -4,6 +4,7 @@
 //! error. Nothing here shares code with the steps, so that a mistake of theirs is not made here again.
 
 use std::net::{Ipv4Addr, SocketAddrV4};
+use std::ops::Range;
 
 use pnet_packet::Packet;
 use pnet_packet::icmp::{IcmpPacket, IcmpType, IcmpTypes};
@@ -166,6 +167,52 @@ pub fn find(packet: &[u8], mark: Mark) -> Option<What> {
         }
         _ => None,
     }
+}
+
+/// A fragment of the echo, but not its first: what it is, and which bytes of the payload it has.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Fragment {
+    /// As what it was seen: bare, or in a datagram.
+    pub what: What,
+    /// The bytes of the whole packet's payload that it has.
+    pub bytes: Range<usize>,
+    /// Whether none follows.
+    pub is_last: bool,
+}
+
+/// Finds a later fragment of the packet whose first is this (RFC 791 section 3.2).
+pub fn later_fragment(packet: &[u8], first: &Echo) -> Option<Fragment> {
+    const UNIT: usize = 8;
+    let ip = V4::parse(packet)?;
+    let inside = any_datagram(packet);
+    let content = match &inside {
+        Some(datagram) => V4::parse(&datagram.payload)?,
+        None => ip,
+    };
+    let start = usize::from(content.fields.get_fragment_offset()) * UNIT;
+    if start == 0 || !is_same_packet(content.bytes, &first.bytes) {
+        return None;
+    }
+    let bytes = start..start + stated_payload(content.bytes);
+    let echo = content.echo(first.leg);
+    let is_last = !echo.fragment;
+    let what = match inside.clone() {
+        Some(datagram) => What::Inside(Datagram { echo: Some(echo), ..datagram }, Some(first.leg)),
+        None => What::Echo(echo),
+    };
+    Some(Fragment { what, bytes, is_last })
+}
+
+/// Whether these are fragments of one packet, by what tells it: identification, protocol and addresses.
+pub fn is_same_packet(one: &[u8], other: &[u8]) -> bool {
+    [4..6, 9..10, 12..20].into_iter().all(|place| one.get(place.clone()) == other.get(place))
+}
+
+/// How long a packet's payload is by its header; there may be less of it.
+pub fn stated_payload(packet: &[u8]) -> usize {
+    V4::parse(packet).map_or(0, |ip| {
+        usize::from(ip.fields.get_total_length()).saturating_sub(usize::from(ip.fields.get_header_length()) * 4)
+    })
 }
 
 /// Any UDP datagram, whatever is in it.
@@ -415,6 +462,24 @@ mod tests {
         assert_eq!((datagram.ahead, leg), (-20, Some(Leg::Request)));
         let Some(What::Inside(datagram, leg)) = find(&udp(&MARK.0), MARK) else { panic!() };
         assert_eq!((datagram.ahead, leg), (-28, None));
+    }
+
+    #[test]
+    fn a_later_fragment_is_found_bare_and_in_a_datagram() {
+        let mut first = echo(8);
+        first[6] = 0x20;
+        let Some(What::Echo(of)) = find(&first, MARK) else { panic!() };
+        let mut last = ip(1, &[7; 12]);
+        last[6..8].copy_from_slice(&[0, 3]);
+        let bare = later_fragment(&last, &of).unwrap();
+        assert_eq!((bare.bytes, bare.is_last), (24..36, true));
+        assert!(matches!(bare.what, What::Echo(_)));
+        let inside = later_fragment(&udp(&last), &of).unwrap();
+        let What::Inside(datagram, Some(Leg::Request)) = inside.what else { panic!() };
+        assert_eq!((inside.bytes, datagram.payload), (24..36, last.clone()));
+        assert_eq!(later_fragment(&first, &of), None);
+        last[5] ^= 1;
+        assert_eq!(later_fragment(&last, &of), None);
     }
 
     #[test]

@@ -107,6 +107,32 @@ for_each_user! {
         has(&facts, "s after it with this packet in it");
     }
 
+    fn a_later_fragment_that_was_not_sent(user: User) {
+        let lab = Lab::up_at(user, 4);
+        let (client, server) = with_mistake(&lab, "fragments", "none");
+        arrives(&lab);
+        let facts = names(&lab, &["--size", "4000"], "not-sent", "useru", "request");
+        has(&facts, "the first came to eth0 of userv, and the one with the bytes from 1480 on to tun0 of useru");
+        has(&facts, "it was read: tun0 of useru is held by python3");
+        client.end_with("KILL");
+        server.end_with("KILL");
+        let (_client, _server) = with_mistake(&lab, "none", "fragments");
+        let facts = names(&lab, &["--size", "4000"], "not-sent", "server", "reply");
+        has(&facts, "the first came to tun0 of useru, and the one with the bytes from 1480 on to tun0 of server");
+    }
+
+    fn a_later_fragment_that_a_firewall_drops_is_told_where_it_was_last(user: User) {
+        let lab = Lab::up_at(user, 4);
+        let (_client, _server) = with_mistake(&lab, "none", "none");
+        json(&lab, &["--size", "4000"], 0);
+        // Before conntrack could put them together.
+        lab.sh("server", "nft add table ip t && \
+            nft 'add chain ip t c { type filter hook prerouting priority -450; }' && \
+            nft 'add rule ip t c iifname tun0 ip frag-off & 0x1fff != 0 drop'").ok();
+        let facts = names(&lab, &["--size", "4000"], "unexplained", "server", "request");
+        has(&facts, "the first came to eth0 of userv, and the one with the bytes from 1480 on to tun0 of server");
+    }
+
     fn a_sign_of_life_is_not_taken_for_the_packet(user: User) {
         let lab = Lab::up_at(user, 4);
         let (_client, _server) = with_mistake(&lab, "hello", "none");
@@ -127,6 +153,36 @@ for_each_user! {
         server.end_with("KILL");
         let (_client, _server) = with_mistake(&lab, "elsewhere", "none");
         has(&names(&lab, &[], "wrong-peer", "useru", "request"), "192.168.1.254 is router, where no end of the tunnel is");
+    }
+
+    fn wrong_peer_where_the_server_answers_into_the_tunnel(user: User) {
+        let lab = Lab::up_at(user, 4);
+        let (_client, _server) = with_mistake(&lab, "none", "inner");
+        let facts = names(&lab, &[], "wrong-peer", "server", "reply");
+        has(&facts, "the request came from 10.1.2.2:");
+        has(&facts, "the reply goes to 10.1.3.1:");
+        has(&facts, "comes out of tun0 of server, like its content before");
+    }
+
+    fn wrong_peer_where_the_server_asks_into_the_tunnel(user: User) {
+        let lab = Lab::up_at(user, 4);
+        let (_client, _server) = with_mistake(&lab, "none", "inner");
+        // The server comes to know its client, and has no answer to send, which would go in circles.
+        lab.sh("server", "sysctl -w net.ipv4.icmp_echo_ignore_all=1").ok();
+        lab.sh("useru", "ping -c1 -W0.5 10.1.3.2").expect(1);
+        let facts = names(&lab, &["userv", "useru"], "wrong-peer", "server", "request");
+        has(&facts, "10.1.3.1 is the address of useru inside of the tunnel");
+    }
+
+    fn wrong_peer_where_the_reply_comes_from_another_port(user: User) {
+        let lab = Lab::up_at(user, 4);
+        let (_client, server) = with_mistake(&lab, "connected", "two");
+        let facts = names(&lab, &[], "wrong-peer", "server", "reply");
+        has(&facts, "of useru is connected, and takes datagrams from 10.1.2.3:9090 alone");
+        has(&facts, "this one comes from 10.1.2.3:");
+        server.end_with("KILL");
+        let _server = Running::python(&lab, "server", "faulty.py", &["server", "none"], "Ready");
+        arrives(&lab);
     }
 
     fn a_client_may_answer_to_the_port_that_the_server_is_known_by(user: User) {

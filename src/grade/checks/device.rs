@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use ipnet::IpNet;
 
-use super::{Failure, Found, Judge, last_line};
+use super::{Failure, Found, Judge, await_an_end, last_line};
 use crate::error::Result;
 use crate::grade::stage::Stage;
 use crate::net::Link;
@@ -48,7 +48,10 @@ pub fn is_up(stage: &mut Stage<'_>, timeout: Duration, place: usize, address: Op
         return Ok(of_the_right_kind(format!("a TUN device on {host}"), &link));
     }
     let observed = match stage.tun(&host)? {
-        None => "the device is gone".to_string(),
+        None => {
+            await_an_end(stage)?;
+            "the device is gone".to_string()
+        }
         Some((link, addresses)) => {
             let state = if link.up { "up" } else { "down" };
             let own: Vec<_> = addresses.iter().filter(|it| it.addr().is_ipv4()).map(ToString::to_string).collect();

@@ -337,6 +337,18 @@ fn shortened(mut it: Transcript) -> Transcript {
     it
 }
 
+/// A TUN device is gone: its program has ended, or is about to, and may still be saying why.
+fn gone<T>(stage: &mut Stage<'_>, what: &str) -> Result<Result<T, Box<Failure>>> {
+    await_an_end(stage)?;
+    Ok(Err(Box::new(Failure::new(what, "it is gone"))))
+}
+
+/// Waits a moment for the end of a program: its device goes before the program does.
+fn await_an_end(stage: &mut Stage<'_>) -> Result<()> {
+    const MOMENT: Duration = Duration::from_secs(1);
+    stage.wait(MOMENT, |stage| Ok((0..stage.count()).any(|place| !stage.program(place).runs()))).map(drop)
+}
+
 /// What was seen; and which program has ended by itself, unless that has been said.
 fn with_the_ended(observed: String, stage: &mut Stage<'_>) -> String {
     let ended = (0..stage.count()).find_map(|place| {

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use pnet_packet::util::checksum;
 
-use super::{Failure, Found, Judge, SILENCE, device, last_line};
+use super::{Failure, Found, Judge, SILENCE, await_an_end, device, gone, last_line};
 use crate::error::Result;
 use crate::grade::packets::{self, ECHO_REPLY, ECHO_REQUEST, HEADER, Header, ICMP, TIMESTAMP_REQUEST, UDP};
 use crate::grade::stage::Stage;
@@ -119,10 +119,12 @@ fn lives(judge: &mut Judge<'_>, stage: &mut Stage<'_>, place: usize) {
         if stage.program(place).runs() && stage.tun(&stage.topology().tunnel.client)?.is_some() {
             return Ok(Ok(()));
         }
+        await_an_end(stage)?;
         let program = stage.program(place);
-        let observed = match program.exit_code() {
-            Some(code) => format!("the program ended (exit code {code}): {}", last_line(&program.output())),
-            None => format!("the program ended: {}", last_line(&program.output())),
+        let observed = match (program.runs(), program.exit_code()) {
+            (true, _) => "its TUN device is gone".to_string(),
+            (false, Some(code)) => format!("the program ended (exit code {code}): {}", last_line(&program.output())),
+            (false, None) => format!("the program ended: {}", last_line(&program.output())),
         };
         Ok(Err(Box::new(Failure::new("the program goes on", observed))))
     });
@@ -160,7 +162,7 @@ fn all_addresses(stage: &mut Stage<'_>) -> Result<Found> {
 fn nothing_else(stage: &mut Stage<'_>) -> Result<Found> {
     let host = stage.topology().tunnel.client.clone();
     let Some((tun, _)) = stage.tun(&host)? else {
-        return Ok(Err(Box::new(Failure::new("the TUN device", "it is gone"))));
+        return gone(stage, "the TUN device");
     };
     let place = stage.host(&host)?;
     // A reply has come for each ping so far; what comes after it comes late.
@@ -211,7 +213,7 @@ fn ping(stage: &mut Stage<'_>, ping: &Ping) -> Result<Found> {
     let host = stage.topology().tunnel.client.clone();
     let place = stage.host(&host)?;
     let Some((tun, _)) = stage.tun(&host)? else {
-        return Ok(Err(Box::new(Failure::new("the TUN device", "it is gone"))));
+        return gone(stage, "the TUN device");
     };
     let Ping { target, identifier, sequence, length } = *ping;
     let header = header(stage, target, ICMP);

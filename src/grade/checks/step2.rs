@@ -5,7 +5,7 @@ use std::net::{IpAddr, Ipv4Addr, SocketAddrV4};
 use std::time::Duration;
 
 use super::step1::{self, seed};
-use super::{Failure, Found, Judge, SILENCE, device, last_line};
+use super::{Failure, Found, Judge, SILENCE, device, gone, last_line};
 use crate::error::Result;
 use crate::grade::packets::{self, ECHO_REQUEST, HEADER, Header, ICMP, TCP, UDP};
 use crate::grade::stage::Stage;
@@ -125,7 +125,7 @@ fn carried(stage: &mut Stage<'_>, sent: &[Sample], what: &str) -> Result<Result<
     let client = stage.host(&tunnel.client)?;
     let since = stage.frames.len();
     let Some((tun, _)) = stage.tun(&tunnel.client)? else {
-        return Ok(Err(Box::new(Failure::new("the client's TUN device", "it is gone"))));
+        return gone(stage, "the client's TUN device");
     };
     stage.done.push(format!("sent {what} through {}", tun.name));
     stage.send(&tunnel.client, packet)?;

@@ -5,7 +5,7 @@ use std::net::{IpAddr, Ipv4Addr};
 use super::step1::seed;
 use super::step2::{lead, listens, server_address};
 use super::step4::followed;
-use super::{Failure, Found, Judge, device};
+use super::{Failure, Found, Judge, device, gone};
 use crate::error::Result;
 use crate::grade::packets::{self, ECHO_REQUEST, HEADER, Header, ICMP, UDP};
 use crate::grade::stage::Stage;
@@ -72,7 +72,7 @@ fn deliver(stage: &mut Stage<'_>, port: u16, length: usize, through: bool) -> Re
     let tunnel = stage.topology().tunnel.clone();
     let (client, server) = (tunnel.client.as_str(), stage.host(&tunnel.server)?);
     let Some((tun, addresses)) = stage.tun(&tunnel.server)? else {
-        return Ok(Err(Box::new(Failure::new("the server's TUN device", "it is gone"))));
+        return gone(stage, "the server's TUN device");
     };
     let IpAddr::V4(source) = tunnel.client_address.addr() else { return Ok(Ok(())) };
     let (target, destination) = target(stage)?;

@@ -9,7 +9,7 @@ use nix::unistd::Pid;
 use super::step1::seed;
 use super::step2::server_address;
 use super::step3::{PREPARED, both, target};
-use super::{Failure, Found, Judge, PATIENCE, device, last_line, ports};
+use super::{Failure, Found, Judge, PATIENCE, device, gone, last_line, ports};
 use crate::error::Result;
 use crate::grade::model::{CauseSeen, Ladder, Ladders, Rung};
 use crate::grade::packets::{self, ECHO_REPLY, ECHO_REQUEST, HEADER, Header, ICMP, UDP};
@@ -332,7 +332,7 @@ fn many(stage: &mut Stage<'_>, source: Ipv4Addr, destination: Ipv4Addr) -> Resul
     let host = stage.topology().tunnel.client.clone();
     let client = stage.host(&host)?;
     let Some((tun, _)) = stage.tun(&host)? else {
-        return Ok(Err(Box::new(Failure::new("the client's TUN device", "it is gone"))));
+        return gone(stage, "the client's TUN device");
     };
     let (place, _) = target(stage)?;
     let near = stage.topology().hosts[place].interfaces[0].name.clone();

@@ -1,6 +1,6 @@
 //! `sudo COMMAND`: runs the command as it is, since a host's programs have the lab's rights.
 
-use std::ffi::{CString, OsString};
+use std::ffi::{CString, OsStr, OsString};
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 
 use nix::unistd::execvp;
@@ -48,26 +48,42 @@ struct Options {
     shell: bool,
     /// There is nothing to run.
     alone: bool,
-    /// The next word is the option's value.
-    value_follows: bool,
+    /// The next word is the value of this option: its letter, or its long name.
+    value_follows: Option<Vec<u8>>,
+    /// Whom the command should run as.
+    user: Option<Vec<u8>>,
 }
 
 impl Options {
     /// Takes an option, or several behind one hyphen.
     fn take(&mut self, word: &[u8]) {
         if word.starts_with(b"--") {
-            self.shell |= [&b"--login"[..], b"--shell"].contains(&word);
-            self.alone |= LONG_ALONE.contains(&word);
-            self.value_follows = LONG_WITH_VALUE.contains(&word);
+            let mut parts = word.splitn(2, |byte| *byte == b'=');
+            let (name, value) = (parts.next().unwrap_or_default(), parts.next());
+            self.shell |= [&b"--login"[..], b"--shell"].contains(&name);
+            self.alone |= LONG_ALONE.contains(&name);
+            match value {
+                Some(value) => self.value(name, value),
+                None => self.value_follows = LONG_WITH_VALUE.contains(&name).then(|| name.to_vec()),
+            }
             return;
         }
         for (place, letter) in word.iter().enumerate().skip(1) {
             self.shell |= b"is".contains(letter);
             self.alone |= ALONE.contains(letter);
             if WITH_VALUE.contains(letter) {
-                self.value_follows = place + 1 == word.len();
+                match &word[place + 1..] {
+                    [] => self.value_follows = Some(vec![*letter]),
+                    value => self.value(&[*letter], value),
+                }
                 return;
             }
+        }
+    }
+
+    fn value(&mut self, option: &[u8], value: &[u8]) {
+        if matches!(option, b"u" | b"--user") {
+            self.user = Some(value.to_vec());
         }
     }
 }
@@ -76,21 +92,28 @@ impl Options {
 fn command(words: Vec<OsString>) -> Result<Option<Vec<OsString>>> {
     let mut words = words.into_iter().peekable();
     let mut options = Options::default();
-    while let Some(word) = words.next_if(|word| word.as_bytes().starts_with(b"-")) {
+    // Options and variables may stand in any order; what follows `--` is the command.
+    while let Some(word) = words.next_if(|word| word.as_bytes().starts_with(b"-") || is_assignment(word.as_bytes())) {
         if word == "--" {
             break;
         }
+        if is_assignment(word.as_bytes()) {
+            assign(&word)?;
+            continue;
+        }
         options.take(word.as_bytes());
-        if std::mem::take(&mut options.value_follows) {
-            words.next();
+        if let Some(option) = options.value_follows.take() {
+            let value = words.next().ok_or_else(|| {
+                Error::usage(format!("sudo: {} wants a value", word.to_string_lossy()))
+                    .hint("usage: sudo COMMAND [ARGUMENT]...")
+            })?;
+            options.value(&option, value.as_bytes());
         }
     }
-    while let Some(assignment) = words.next_if(|word| is_assignment(word.as_bytes())) {
-        let bytes = assignment.as_bytes();
-        let (name, value) = bytes.split_at(bytes.iter().position(|byte| *byte == b'=').unwrap_or(0));
-        let name = String::from_utf8_lossy(name);
-        sys::set_variable(&name, std::ffi::OsStr::from_bytes(&value[1..]))
-            .context(|| format!("sudo: cannot set {name}"))?;
+    if let Some(user) = options.user.as_ref().filter(|user| ![&b"root"[..], b"#0"].contains(&user.as_slice())) {
+        let user = String::from_utf8_lossy(user);
+        return Err(Error::usage(format!("sudo: a host's programs run as root, not as {user}"))
+            .hint("leave out -u, or say -u root"));
     }
     let mut command: Vec<OsString> = words.collect();
     if options.shell {
@@ -107,9 +130,18 @@ fn command(words: Vec<OsString>) -> Result<Option<Vec<OsString>>> {
     }
 }
 
-/// Whether a word is `NAME=VALUE`; without a name it is the command.
+/// Sets a variable that stands before the command.
+fn assign(word: &OsStr) -> Result<()> {
+    let bytes = word.as_bytes();
+    let (name, value) = bytes.split_at(bytes.iter().position(|byte| *byte == b'=').unwrap_or(bytes.len()));
+    let name = String::from_utf8_lossy(name);
+    let value = value.strip_prefix(b"=").unwrap_or_default();
+    sys::set_variable(&name, OsStr::from_bytes(value)).context(|| format!("sudo: cannot set {name}"))
+}
+
+/// Whether a word is `NAME=VALUE`; without a name it is the command, and an option is none.
 fn is_assignment(word: &[u8]) -> bool {
-    word.iter().position(|byte| *byte == b'=').is_some_and(|length| length > 0)
+    !word.starts_with(b"-") && word.iter().position(|byte| *byte == b'=').is_some_and(|length| length > 0)
 }
 
 #[cfg(test)]
@@ -130,6 +162,21 @@ mod tests {
         assert_eq!(of("-uroot ls"), ["ls"]);
         assert_eq!(of("-nu root -- ls -u"), ["ls", "-u"]);
         assert_eq!(of("--user root --chdir=/tmp ls"), ["ls"]);
+        assert_eq!(of("-S -p  ls -l"), ["ls", "-l"]);
+        assert_eq!(of("-Eu root ls"), ["ls"]);
+        assert_eq!(of("-u #0 ls"), ["ls"]);
+        assert_eq!(of("-n ls"), ["ls"]);
+        assert_eq!(of("-- A=1 ls"), ["A=1", "ls"]);
+    }
+
+    #[test]
+    fn what_cannot_be_done_is_refused() {
+        let refused = |line: &str| command(line.split(' ').map(OsString::from).collect()).unwrap_err().to_string();
+        for line in ["-u nobody ls", "-unobody ls", "-Eu nobody ls", "--user nobody ls", "--user=nobody ls"] {
+            assert!(refused(line).contains("run as root, not as nobody"), "{line}");
+        }
+        assert!(refused("-E -u").contains("-u wants a value"));
+        assert!(refused("--user").contains("--user wants a value"));
     }
 
     #[test]

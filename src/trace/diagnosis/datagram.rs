@@ -1,7 +1,7 @@
 //! The datagram: whether it is for the other end, was read from its socket, and was written to the TUN device.
 
 use std::collections::HashSet;
-use std::net::SocketAddrV4;
+use std::net::{IpAddr, SocketAddrV4};
 use std::time::Duration;
 
 use super::{Scene, Sighting, Verdict, bytes_of};
@@ -25,7 +25,7 @@ impl Scene<'_> {
     }
 
     /// The request must go to the tunnel's other end, and the reply back to where the request came from.
-    fn wrong_peer(&self, last: &Sighting, datagram: &Datagram) -> Option<Verdict> {
+    pub(super) fn wrong_peer(&self, last: &Sighting, datagram: &Datagram) -> Option<Verdict> {
         let sender = self.steps().find(|step| {
             step.leg == last.leg
                 && matches!(step.what, What::Inside(..))
@@ -50,14 +50,27 @@ impl Scene<'_> {
         }
         let asked = self.request_datagram()?;
         // A server may send from another socket than the one that hears, as to the port that the topology names.
-        let to =
-            self.topology.host(&tunnel.server).ok().map(|server| {
-                SocketAddrV4::new(self.topology.resolve(&self.topology.hosts[host], server), tunnel.port)
-            });
-        let is_configured = self.name(host) == tunnel.client && to == Some(datagram.to);
+        let is_configured = self.name(host) == tunnel.client && self.known_server(host) == Some(datagram.to);
         (asked.from != datagram.to && !is_configured).then(|| {
             let facts = [format!("the request came from {}", asked.from), format!("the reply goes to {}", datagram.to)];
             self.verdict(Cause::WrongPeer, host, facts)
+        })
+    }
+
+    /// The address and the port that a host knows the tunnel's server by.
+    fn known_server(&self, host: usize) -> Option<SocketAddrV4> {
+        let server = self.topology.host(&self.topology.tunnel.server).ok()?;
+        let address = self.topology.resolve(&self.topology.hosts[host], server);
+        Some(SocketAddrV4::new(address, self.topology.tunnel.port))
+    }
+
+    /// The server sends to the client's address inside of the tunnel, though nobody has asked it before.
+    pub(super) fn sent_to_the_inside(&self, at: &Sighting, datagram: &Datagram) -> Option<Verdict> {
+        let (tunnel, to) = (&self.topology.tunnel, *datagram.to.ip());
+        let is_inside = tunnel.client_address.addr() == IpAddr::V4(to);
+        (is_inside && self.name(at.host) == tunnel.server).then(|| {
+            let fact = format!("{to} is the address of {} inside of the tunnel", tunnel.client);
+            self.verdict(Cause::WrongPeer, at.host, [fact])
         })
     }
 
@@ -174,16 +187,26 @@ impl Scene<'_> {
         if peers.is_empty() || peers.iter().any(|peer| peer.is_none_or(|peer| peer == datagram.from)) {
             return None;
         }
-        let peers: Vec<_> = peers.iter().flatten().map(ToString::to_string).collect();
+        let peers: Vec<SocketAddrV4> = peers.into_iter().flatten().collect();
+        let named: Vec<_> = peers.iter().map(ToString::to_string).collect();
         let port = datagram.to.port();
         let facts = [
             format!(
                 "the socket for port {port} of {name} is connected, and takes datagrams from {} alone",
-                peers.join(", ")
+                named.join(", ")
             ),
             format!("this one comes from {}", datagram.from),
         ];
-        Some(self.verdict(Cause::NobodyListens, last.host, facts.into_iter().chain(self.quotes(last.leg))))
+        let facts = facts.into_iter().chain(self.quotes(last.leg));
+        // The client waits for the one that it sends to, which answers from another port.
+        let is_the_servers = |peer: &SocketAddrV4| Some(*peer) == self.known_server(last.host);
+        let sender = self.owner(*datagram.from.ip()).filter(|sender| self.name(*sender) == self.topology.tunnel.server);
+        Some(match sender {
+            Some(server) if name == self.topology.tunnel.client && peers.iter().all(is_the_servers) => {
+                self.verdict(Cause::WrongPeer, server, facts)
+            }
+            _ => self.verdict(Cause::NobodyListens, last.host, facts),
+        })
     }
 
     /// A packet that was written to a TUN device after the datagram was read, and was in no datagram; and how many
@@ -196,11 +219,14 @@ impl Scene<'_> {
     ) -> (Option<(Vec<u8>, Difference)>, usize) {
         let of_host =
             |from: usize| self.frames[from..].iter().filter(|(at, _)| *at == last.host).map(|(_, frame)| frame);
-        let carried: HashSet<Vec<u8>> =
-            of_host(0).filter_map(|frame| sighting::any_datagram(frame.packet()?)).map(|it| it.payload).collect();
+        let datagrams = of_host(0).filter_map(|frame| sighting::any_datagram(frame.packet()?));
+        // Of a datagram that is in fragments itself, only the beginning is known.
+        let (begun, whole): (Vec<_>, Vec<_>) = datagrams.partition(|datagram| datagram.fragment);
+        let whole: HashSet<Vec<u8>> = whole.into_iter().map(|it| it.payload).collect();
+        let is_carried = |bytes: &[u8]| whole.contains(bytes) || begun.iter().any(|it| bytes.starts_with(&it.payload));
         let written = of_host(last.frame)
             .filter(|frame| frame.interface == tun && frame.direction == Direction::In)
-            .filter(|frame| !carried.contains(&frame.bytes));
+            .filter(|frame| !is_carried(&frame.bytes));
         let (mut instead, mut others) = (None, 0);
         for frame in written {
             match sighting::is_another_packet(&frame.bytes, &datagram.payload) {

@@ -261,12 +261,17 @@ impl Scene<'_> {
         let of_host = || self.frames.iter().enumerate().filter(|(_, (at, _))| *at == host);
         let of_tun = || of_host().map(|(_, (_, frame))| frame).filter(|frame| frame.interface == tun);
         let known: HashSet<&[u8]> = of_tun().filter_map(Frame::packet).collect();
+        // Of a datagram that is in fragments itself, only the first has the ports.
+        let is_known = |datagram: &Datagram| match datagram.fragment {
+            true => known.iter().any(|known| known.starts_with(&datagram.payload)),
+            false => known.contains(datagram.payload.as_slice()),
+        };
         let out = of_host().filter(|(_, (_, frame))| frame.direction == Direction::Out && frame.interface != tun);
         let sent: Vec<(usize, Datagram)> = out
             .filter_map(|(place, (_, frame))| Some((place, sighting::any_datagram(frame.packet()?)?)))
             .filter(|(_, datagram)| {
                 let to_its_port = datagram.to.port() == self.topology.tunnel.port;
-                (to_its_port || ports.contains(&datagram.from.port())) && !known.contains(datagram.payload.as_slice())
+                (to_its_port || ports.contains(&datagram.from.port())) && !is_known(datagram)
             })
             .collect();
         // What is sent more often than there were packets to send is sent without one: a sign of life.

@@ -23,6 +23,12 @@ impl Scene<'_> {
         let (host, interface) = (self.name(sighting.host), &self.frame(sighting).interface);
         let fact =
             format!("the datagram for {} comes out of {interface} of {host}, like its content before", datagram.to);
+        // A server that answers to the client's address inside of the tunnel.
+        let misdirected = self.wrong_peer(sighting, datagram).or_else(|| self.sent_to_the_inside(sighting, datagram));
+        if let Some(mut verdict) = misdirected {
+            verdict.facts.push(fact);
+            return Some(verdict);
+        }
         Some(self.verdict(Cause::Loop, sighting.host, [fact]))
     }
 
