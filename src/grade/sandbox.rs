@@ -208,7 +208,11 @@ impl Sandbox {
         add(&["--unshare-pid", "--unshare-uts", "--unshare-ipc", "--unshare-cgroup-try", "--hostname", host]);
         add(&["--die-with-parent", "--new-session"]);
         // Everything that is not mounted below is in this one; programs have their log or the number of their process there.
-        add(&["--size", &REST.to_string(), "--tmpfs", "/", "--dir", "/run", "--dir", "/var/log"]);
+        add(&["--size", &REST.to_string(), "--tmpfs", "/"]);
+        // Those that bubblewrap makes by itself, for what is in them, are for root alone.
+        for directory in ["/run", "/run/programs", "/var", "/var/log", "/etc", "/etc/ssl"] {
+            add(&["--dir", directory]);
+        }
         add(&["--symlink", "/run", "/var/run", "--symlink", "/tmp", "/var/tmp", "--ro-bind", "/usr", "/usr"]);
         for name in ["bin", "sbin", "lib", "lib32", "lib64", "libx32"] {
             let path = format!("/{name}");
