@@ -85,8 +85,8 @@ fn where_one_file_cannot_be_written_none_is_left() {
     let folder = Folder::new("cut");
     fs::create_dir(folder.0.join("there")).unwrap();
     for (name, left) in [("new", &["there"][..]), ("there", &["there"])] {
-        // No file may be longer than 1024 bytes; the first two are not.
-        let script = "trap '' XFSZ; ulimit -f 2; exec \"$1\" init \"$2\"";
+        // No file may be longer than 1536 bytes; the first two are not.
+        let script = "trap '' XFSZ; ulimit -f 3; exec \"$1\" init \"$2\"";
         let mut limited = Command::new("sh");
         limited.args(["-c", script, "sh", env!("CARGO_BIN_EXE_vpnlab"), name]).current_dir(&folder.0);
         let output = limited.output().unwrap();
