@@ -226,58 +226,58 @@ impl<'s> Stage<'s> {
         Ok(false)
     }
 
-    /// Waits for what a program of a host does with a packet: [`PATIENCE`], and as long again as it has not come to read
-    /// what is for it, while it may still be starting.
+    /// Waits for what the programs do with a packet: [`PATIENCE`], and as long again as they have not come to read what is for
+    /// them, while they may still be starting.
     ///
     /// # Errors
     /// As those of [`Stage::wait`].
-    pub fn wait_for_program(&mut self, host: &str, mut so: impl FnMut(&mut Self) -> Result<bool>) -> Result<bool> {
+    pub fn wait_for_programs(&mut self, mut so: impl FnMut(&mut Self) -> Result<bool>) -> Result<bool> {
         let deadline = Instant::now() + self.start_timeout;
         loop {
             if self.wait(PATIENCE, &mut so)? {
                 return Ok(true);
             }
-            if Instant::now() > deadline || self.excess().is_some() || !self.is_unread(host)? {
+            if Instant::now() > deadline || self.excess().is_some() || !self.is_unread()? {
                 return Ok(false);
             }
         }
     }
 
-    /// Waits until the programs of a host have read all that is for them, at most as long as they may take to start: a
-    /// program may have its device long before it reads it. The kernel itself sends something through every new device.
+    /// Waits until the programs have read all that is for them, at most as long as they may take to start: a program may have
+    /// its device long before it reads it. The kernel itself sends something through every new device.
     ///
     /// # Errors
     /// As those of [`Stage::wait`].
-    pub fn settle(&mut self, host: &str) -> Result<()> {
+    pub fn settle(&mut self) -> Result<()> {
         // A look costs more than a program that starts can spare all the time.
         const PAUSE: Duration = Duration::from_millis(50);
         let deadline = Instant::now() + self.start_timeout;
-        while self.is_unread(host)? && Instant::now() < deadline && self.excess().is_none() {
+        while self.is_unread()? && Instant::now() < deadline && self.excess().is_none() {
             self.pause(PAUSE)?;
         }
         Ok(())
     }
 
-    /// Whether something waits at either end of the tunnel for a program that may still be starting.
+    /// Whether something waits for a program that may still be starting.
     ///
     /// # Errors
     /// As those of [`Stage::wait`].
     pub fn is_starting(&self) -> Result<bool> {
-        let tunnel = &self.lab.topology.tunnel;
-        Ok(self.started.elapsed() < self.start_timeout * LONGEST_START
-            && (self.is_unread(&tunnel.client)? || self.is_unread(&tunnel.server)?))
+        Ok(self.started.elapsed() < self.start_timeout * LONGEST_START && self.is_unread()?)
     }
 
-    /// Whether there is something that the program of a host has still to read: in the client's TUN device, in the
-    /// server's socket. (What is in the other one of each, not every step reads.)
-    fn is_unread(&self, host: &str) -> Result<bool> {
-        let state = evidence::look_at(&self.lab, self.host(host)?)?;
-        if host == self.lab.topology.tunnel.server {
-            let held = state.sockets.iter().filter(|socket| state.socket_holders(socket).next().is_some());
-            return Ok(held.map(|socket| socket.waiting).any(|bytes| bytes > 0));
+    /// Whether there is something that a program has still to read: in the client's TUN device, or in a socket of the server's.
+    /// (What is in the other one of each, not every step reads.)
+    fn is_unread(&self) -> Result<bool> {
+        let tunnel = &self.lab.topology.tunnel;
+        let client = evidence::look_at(&self.lab, self.host(&tunnel.client)?)?;
+        let mut devices = client.tuns().filter(|tun| tun.has_carrier);
+        if devices.any(|tun| client.waiting_in(&tun.name).is_some_and(|packets| packets > 0)) {
+            return Ok(true);
         }
-        let held = state.tuns().filter(|tun| tun.has_carrier);
-        Ok(held.filter_map(|tun| state.waiting_in(&tun.name)).any(|packets| packets > 0))
+        let server = evidence::look_at(&self.lab, self.host(&tunnel.server)?)?;
+        let mut held = server.sockets.iter().filter(|socket| server.socket_holders(socket).next().is_some());
+        Ok(held.any(|socket| socket.waiting > 0))
     }
 
     /// Lets time pass, capturing meanwhile.

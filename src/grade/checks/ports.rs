@@ -48,7 +48,6 @@ pub fn refused_both_ways(stage: &mut Stage<'_>, inside: Ipv4Addr) -> Result<Foun
 fn refused(stage: &mut Stage<'_>, from: &End, to: &End, protocol: u8) -> Result<Found> {
     let name = |end: &End| stage.topology().hosts[end.host].name.clone();
     let (sender, receiver) = (name(from), name(to));
-    let client = stage.topology().tunnel.client.clone();
     // Above the ports that the kernel gives to sockets.
     let (source, port) = (61_000 + (seed() % 2000) as u16, 63_000 + (seed() % 2000) as u16);
     let header = Header {
@@ -69,7 +68,7 @@ fn refused(stage: &mut Stage<'_>, from: &End, to: &End, protocol: u8) -> Result<
     let is_answered = |stage: &Stage<'_>| {
         stage.seen(since, from.host, &from.interface, Direction::In).any(|packet| is_refusal(&asked, packet))
     };
-    if stage.wait_for_program(&client, |stage| Ok(is_answered(stage)))? {
+    if stage.wait_for_programs(|stage| Ok(is_answered(stage)))? {
         return Ok(Ok(()));
     }
     // All of the packet but what a hop changes in its header.

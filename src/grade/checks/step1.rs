@@ -50,7 +50,7 @@ fn reads(judge: &mut Judge<'_>) -> Result<()> {
             stage.send(&host, &packets::ipv4(&header, &packets::udp(4000, 5000, b"vpnlab")))?;
         }
         let shown = |output: &str| targets.iter().all(|target| output.contains(&target.to_string()));
-        if stage.wait_for_program(&host, |stage| Ok(shown(&stage.program(place).output())))? {
+        if stage.wait_for_programs(|stage| Ok(shown(&stage.program(place).output())))? {
             return Ok(Ok(()));
         }
         let list: Vec<_> = targets.iter().map(ToString::to_string).collect();
@@ -226,7 +226,7 @@ fn ping(stage: &mut Stage<'_>, ping: &Ping) -> Result<Found> {
     stage.send(&host, &request)?;
     let is_reply = |packet: &[u8]| packet.get(9) == Some(&ICMP) && packet.get(HEADER) == Some(&ECHO_REPLY);
     let replied = |stage: &mut Stage<'_>| Ok(stage.seen(since, place, &tun.name, Direction::In).any(is_reply));
-    let came = stage.wait_for_program(&host, replied)?;
+    let came = stage.wait_for_programs(replied)?;
     let asked = stage.seen(since, place, &tun.name, Direction::Out).any(|packet| packet == request);
     let reply = stage.seen(since, place, &tun.name, Direction::In).find(|packet| is_reply(packet)).map(<[u8]>::to_vec);
     let wanted = format!("an echo reply from {target} through {}", tun.name);

@@ -75,7 +75,7 @@ pub fn lead(stage: &mut Stage<'_>) -> Result<()> {
     // The kernel refuses a route through a device that is down.
     let Some((tun, _)) = stage.tun(&client)?.filter(|(tun, _)| tun.up) else { return Ok(()) };
     stage.lead_into(&client, &tun)?;
-    stage.settle(&client)
+    stage.settle()
 }
 
 /// A packet, and what it is called.
@@ -136,7 +136,7 @@ fn carried(stage: &mut Stage<'_>, sent: &[Sample], what: &str) -> Result<Result<
     let find = |stage: &Stage<'_>| {
         arrived(stage, client, since).map(|(_, datagram)| datagram).find(|it| is_clients(it) && it.payload == *packet)
     };
-    let found = stage.wait_for_program(&tunnel.client, |stage| Ok(find(stage).is_some()))?;
+    let found = stage.wait_for_programs(|stage| Ok(find(stage).is_some()))?;
     if let (true, Some(datagram)) = (found, find(stage)) {
         return Ok(Ok(datagram));
     }
@@ -242,7 +242,7 @@ fn shows(judge: &mut Judge<'_>) -> Result<()> {
         if let Err(failure) = listens(stage, place, to, timeout)? {
             return Ok(Err(failure));
         }
-        let (client, server) = (stage.topology().tunnel.client.clone(), stage.topology().tunnel.server.clone());
+        let client = stage.topology().tunnel.client.clone();
         for _ in 0..3 {
             let numbers = packets::payload(6, seed());
             let (source, destination) =
@@ -255,7 +255,7 @@ fn shows(judge: &mut Judge<'_>) -> Result<()> {
             let outer = stage.own_address(&client, *to.ip())?;
             let words = [outer.to_string(), source.to_string(), destination.to_string()];
             let shown = |output: &str| words.iter().all(|word| output.contains(word.as_str()));
-            if !stage.wait_for_program(&server, |stage| Ok(shown(&stage.program(place).output())))? {
+            if !stage.wait_for_programs(|stage| Ok(shown(&stage.program(place).output())))? {
                 let output = stage.program(place).output();
                 let missing: Vec<_> = words.iter().filter(|word| !output.contains(word.as_str())).cloned().collect();
                 let failure = Failure::new(
@@ -309,7 +309,7 @@ fn together(judge: &mut Judge<'_>) -> Result<()> {
         }
         let client = stage.start(Role::Client)?;
         let address = stage.topology().tunnel.client_address;
-        let (host, server) = (stage.topology().tunnel.client.clone(), stage.topology().tunnel.server.clone());
+        let host = stage.topology().tunnel.client.clone();
         for found in [device::created(stage, timeout, client)?, device::is_up(stage, timeout, client, Some(address))?] {
             if found.is_err() {
                 return Ok(found);
@@ -324,7 +324,7 @@ fn together(judge: &mut Judge<'_>) -> Result<()> {
         stage.send(&host, &packet)?;
         let words = [source.to_string(), target.to_string()];
         let shown = |output: &str| words.iter().all(|word| output.contains(word.as_str()));
-        if stage.wait_for_program(&server, |stage| Ok(shown(&stage.program(sink).output())))? {
+        if stage.wait_for_programs(|stage| Ok(shown(&stage.program(sink).output())))? {
             return Ok(Ok(()));
         }
         let output = stage.program(sink).output();

@@ -90,7 +90,7 @@ fn deliver(stage: &mut Stage<'_>, port: u16, length: usize, through: bool) -> Re
     let userv = stage.topology().hosts[target].clone();
     let near = &userv.interfaces[0].name;
     let is_there = |stage: &Stage<'_>| stage.seen(since, target, near, Direction::In).any(|seen| seen == arrived);
-    let came = stage.wait_for_program(&tunnel.server, |stage| Ok(is_there(stage)))?;
+    let came = stage.wait_for_programs(|stage| Ok(is_there(stage)))?;
     let is_from = |seen: &&[u8]| seen.get(12..16) == Some(&source.octets()[..]);
     // By its sender; or, where that has been changed, by its identification.
     let is_like =
@@ -181,7 +181,5 @@ pub fn both(stage: &mut Stage<'_>, server: Role, client: Role, timeout: std::tim
         }
     }
     lead(stage)?;
-    let server = stage.topology().tunnel.server.clone();
-    stage.settle(&server)?;
     Ok(Ok(()))
 }

@@ -178,9 +178,7 @@ pub fn followed(
     let mut traced = trace::follow(&stage.lab, from, to, length, arrives_at)?;
     // A program may have its device, or its socket, long before it reads it: the ping waits there, and another one follows.
     if traced.verdict.is_some() && stage.is_starting()? {
-        let tunnel = stage.topology().tunnel.clone();
-        stage.settle(&tunnel.client)?;
-        stage.settle(&tunnel.server)?;
+        stage.settle()?;
         traced = trace::follow(&stage.lab, from, to, length, arrives_at)?;
     }
     stage.pause(Duration::from_millis(1))?;
@@ -435,7 +433,7 @@ fn harmed_by_junk(stage: &mut Stage<'_>, server: usize) -> Result<Option<String>
     let is_there =
         |stage: &Stage<'_>| stage.seen(since, place, &near, Direction::In).any(|seen| seen.ends_with(&content[8..]));
     let outlived = |stage: &mut Stage<'_>| Ok(is_there(stage) || !stage.program(server).runs());
-    stage.wait_for_program(&tunnel.server, outlived)?;
+    stage.wait_for_programs(outlived)?;
     let program = stage.program(server);
     let said = last_line(&program.output()).to_string();
     Ok(match (program.runs(), is_there(stage)) {
