@@ -172,7 +172,9 @@ traces() {
     ip -o link; ip -o address; ip netns list; find /run /etc/netns 2>/dev/null | sort
     cut -d' ' -f4- /proc/self/mountinfo | sort; nft list tables
     sysctl -a 2>/dev/null | grep -e forward -e rp_filter -e user_namespaces
-    cat /proc/net/unix | wc -l; for process in /proc/[0-9]*; do cat $process/comm; done 2>/dev/null | sort -u
+    cat /proc/net/unix | wc -l
+    # First all, then sorted: sort itself would be among them, or not.
+    processes=$(for process in /proc/[0-9]*; do cat $process/comm; done 2>/dev/null); echo \"$processes\" | sort -u
 }
 traces >/run/before
 : >/run/after; : >/run/later
