@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use ipnet::IpNet;
 
-use super::{Failure, Found, Judge, await_an_end, last_line};
+use super::{Failure, Found, Judge, await_an_end, ending};
 use crate::error::Result;
 use crate::grade::stage::Stage;
 use crate::net::Link;
@@ -26,10 +26,9 @@ pub fn created(stage: &mut Stage<'_>, timeout: Duration, place: usize) -> Result
     // One that was made to stay (TUNSETPERSIST) is there without a program, too.
     let without = stage.tun(&host)?.map(|(link, _)| format!("{} is there, but no program has it open; ", link.name));
     let program = stage.program(place);
-    let observed = match (program.runs(), program.exit_code()) {
-        (true, _) => format!("none after {} s; the program runs", timeout.as_secs_f64()),
-        (false, Some(code)) => format!("the program ended (exit code {code}): {}", last_line(&program.output())),
-        (false, None) => format!("the program ended: {}", last_line(&program.output())),
+    let observed = match program.runs() {
+        true => format!("none after {} s; the program runs", timeout.as_secs_f64()),
+        false => ending(program),
     };
     Ok(Err(Box::new(Failure::new(expected, without.unwrap_or_default() + &observed))))
 }

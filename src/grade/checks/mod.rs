@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use crate::error::{Error, Result};
 use crate::grade::evidence;
 use crate::grade::model::{CauseSeen, Check, Grade, Ladders, Status, StepGrade, Transcript, Warning};
-use crate::grade::sandbox::{self, Sandbox};
+use crate::grade::sandbox::{self, Program, Sandbox};
 use crate::grade::stage::Stage;
 use crate::grade::submission::{Role, Submission};
 use crate::grade::worker::{Job, Told};
@@ -360,6 +360,12 @@ fn with_the_ended(observed: String, stage: &mut Stage<'_>) -> String {
         Some(ended) if !observed.contains("the program ended") => format!("{observed}; {ended}"),
         _ => observed,
     }
+}
+
+/// How a program has ended, and what it said last.
+fn ending(program: &Program) -> String {
+    let code = program.exit_code().map_or(String::new(), |code| format!(" (exit code {code})"));
+    format!("the program ended{code}: {}", last_line(&program.output()))
 }
 
 /// The last line of what a program has printed that is not empty; where it is Python's about an exception, with the

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use pnet_packet::util::checksum;
 
-use super::{Failure, Found, Judge, SILENCE, await_an_end, device, gone, last_line};
+use super::{Failure, Found, Judge, SILENCE, await_an_end, device, ending, gone, last_line};
 use crate::error::Result;
 use crate::grade::packets::{self, ECHO_REPLY, ECHO_REQUEST, HEADER, Header, ICMP, TIMESTAMP_REQUEST, UDP};
 use crate::grade::stage::Stage;
@@ -121,11 +121,7 @@ fn lives(judge: &mut Judge<'_>, stage: &mut Stage<'_>, place: usize) {
         }
         await_an_end(stage)?;
         let program = stage.program(place);
-        let observed = match (program.runs(), program.exit_code()) {
-            (true, _) => "its TUN device is gone".to_string(),
-            (false, Some(code)) => format!("the program ended (exit code {code}): {}", last_line(&program.output())),
-            (false, None) => format!("the program ended: {}", last_line(&program.output())),
-        };
+        let observed = if program.runs() { "its TUN device is gone".into() } else { ending(program) };
         Ok(Err(Box::new(Failure::new("the program goes on", observed))))
     });
 }
