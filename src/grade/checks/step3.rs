@@ -1,6 +1,7 @@
 //! Step 3: the server writes what is in the datagrams to its own TUN device, and its kernel routes it on.
 
 use std::net::{IpAddr, Ipv4Addr};
+use std::time::Duration;
 
 use super::step1::seed;
 use super::step2::{lead, listens, server_address};
@@ -15,6 +16,9 @@ use crate::trace::sighting::Difference;
 
 /// The step from which on a lab is prepared as the handout has it by now: the server forwards.
 pub const PREPARED: u8 = 4;
+
+/// How long after a packet the same one may come that a program sends twice.
+pub const AGAIN: Duration = Duration::from_millis(50);
 
 /// Plays and judges the step.
 ///
@@ -105,7 +109,17 @@ fn deliver(stage: &mut Stage<'_>, port: u16, length: usize, through: bool) -> Re
         (false, None) => format!("nothing came into {} of {}", tun.name, tunnel.server),
     };
     let is_written = written().any(|seen| seen == packet);
-    if came && (is_written || !through) {
+    if came && is_written && through {
+        // What a program writes a second time comes right after the first.
+        stage.pause(AGAIN)?;
+        let times = stage.seen(since, server, &tun.name, Direction::In).filter(|seen| *seen == packet).count();
+        if times > 1 {
+            let expected = format!("the packet comes into {} of {} once", tun.name, tunnel.server);
+            return Ok(Err(Box::new(Failure::new(expected, format!("it came {times} times")))));
+        }
+        return Ok(Ok(()));
+    }
+    if came && !through {
         return Ok(Ok(()));
     }
     let mut failure = match came {
@@ -161,7 +175,7 @@ fn together(judge: &mut Judge<'_>) -> Result<()> {
 }
 
 /// Starts both ends, and waits until they are ready.
-pub fn both(stage: &mut Stage<'_>, server: Role, client: Role, timeout: std::time::Duration) -> Result<Found> {
+pub fn both(stage: &mut Stage<'_>, server: Role, client: Role, timeout: Duration) -> Result<Found> {
     let place = stage.start(server)?;
     let to = server_address(stage)?;
     for found in [

@@ -8,7 +8,7 @@ use nix::unistd::Pid;
 
 use super::step1::seed;
 use super::step2::server_address;
-use super::step3::{PREPARED, both, target};
+use super::step3::{AGAIN, PREPARED, both, target};
 use super::{Failure, Found, Judge, PATIENCE, device, gone, last_line, ports};
 use crate::error::Result;
 use crate::grade::model::{CauseSeen, Ladder, Ladders, Rung};
@@ -345,8 +345,9 @@ fn many(stage: &mut Stage<'_>, source: Ipv4Addr, destination: Ipv4Addr) -> Resul
             stage.pause(Duration::from_millis(10))?;
         }
     }
-    let answered = |stage: &Stage<'_>| {
-        let mut there = vec![false; MANY.into()];
+    // How many replies each ping has.
+    let replies = |stage: &Stage<'_>| {
+        let mut replies = [0; MANY as usize];
         for packet in stage.seen(since, client, &tun.name, Direction::In) {
             let word = |at: usize| packet.get(at..at + 2).map(|bytes| u16::from_be_bytes([bytes[0], bytes[1]]));
             let is_reply = packet.get(9) == Some(&ICMP) && packet.get(HEADER) == Some(&ECHO_REPLY);
@@ -354,12 +355,19 @@ fn many(stage: &mut Stage<'_>, source: Ipv4Addr, destination: Ipv4Addr) -> Resul
                 && own == identifier
                 && sequence < MANY
             {
-                there[usize::from(sequence)] = true;
+                replies[usize::from(sequence)] += 1;
             }
         }
-        there.iter().filter(|there| **there).count()
+        replies
     };
+    let answered = |stage: &Stage<'_>| replies(stage).iter().filter(|count| **count > 0).count();
     if stage.wait(2 * PATIENCE, |stage| Ok(answered(stage) == usize::from(MANY)))? {
+        stage.pause(AGAIN)?;
+        let twice = replies(stage).iter().filter(|count| **count > 1).count();
+        if twice > 0 {
+            let observed = format!("{twice} were answered more than once");
+            return Ok(Err(Box::new(Failure::new(format!("{MANY} pings are answered, each once"), observed))));
+        }
         return Ok(Ok(()));
     }
     let mut arrived: Vec<u16> = Vec::new();
