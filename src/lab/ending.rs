@@ -69,8 +69,8 @@ impl Watch {
         let started = Instant::now();
         while !self.0.iter().all(is_empty) {
             if started.elapsed() > TIMEOUT {
-                return Err(Error::failed("the kernel does not take the lab's links back")
-                    .hint("does a program outside the lab hold one of its namespaces?"));
+                return Err(Error::failed("the lab is down, but a program outside it holds its links still")
+                    .hint("a `vpnlab watch` that Ctrl-Z has stopped does: `fg`, and it ends"));
             }
             thread::sleep(Duration::from_millis(1));
         }

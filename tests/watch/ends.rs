@@ -90,6 +90,25 @@ for_each_user! {
         tmux.is_restored(0);
     }
 
+    fn while_it_is_stopped_the_lab_goes_down_and_says_what_is_left(user: User) {
+        let lab = Lab::up(user);
+        quiet(&lab);
+        let tmux = Tmux::open(&lab.machine, "PS1='shell: '", "sh -i");
+        tmux.shows_text("shell:");
+        tmux.types(&[&watch(&lab, ""), "Enter"]);
+        tmux.shows_text("q quit");
+        tmux.types(&["C-z"]);
+        tmux.shows("the shell", |screen| screen.iter().any(|line| line.contains("Stopped")));
+        let done = lab.lab(&["down"]).expect(1);
+        assert!(done.stderr.starts_with("vpnlab: the lab is down, but a program outside it holds its links"), "{done:#?}");
+        assert!(done.stderr.contains("`fg`"), "{done:#?}");
+        tmux.types(&["fg", "Enter"]);
+        tmux.shows_text(&format!("lab {} is down", lab.name));
+        tmux.types(&["exit", "Enter"]);
+        tmux.is_restored(0);
+        assert!(!lab.machine.vpnlab(&["lab", "status"]).ok().stdout.contains(&lab.name));
+    }
+
     fn it_gives_up_its_rights(user: User) {
         let lab = Lab::up(user);
         let tmux = Tmux::open(&lab.machine, "", &watch(&lab, ""));
