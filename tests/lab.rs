@@ -188,6 +188,29 @@ for_each_user! {    fn output_that_cannot_be_written_is_an_error(user: User) {
         }
     }
 
+    fn on_the_wires_is_only_what_the_hosts_have_sent(user: User) {
+        // The senders of what comes in six seconds: a new interface tells of itself by IPv6, also that of a bridge.
+        const SENDERS: &str = "
+import socket, time
+wire = socket.socket(socket.AF_PACKET, socket.SOCK_RAW, socket.htons(3))
+end = time.monotonic() + 6
+while (left := end - time.monotonic()) > 0:
+    wire.settimeout(left)
+    try:
+        print(wire.recv(2048)[6:12].hex(':'))
+    except TimeoutError:
+        pass
+";
+        let lab = Lab::up(user);
+        let seen = lab.exec("userv", &["python3", "-c", SENDERS]).ok().stdout;
+        let of = |host| lab.exec(host, &["ip", "-o", "link"]).ok().stdout;
+        let own = ["useru", "server", "userv", "userw", "router"].map(of).concat();
+        assert!(seen.lines().count() > 0, "the hosts tell of themselves");
+        for sender in seen.lines() {
+            assert!(own.contains(sender), "{sender} is no host's, and sent something\n{own}");
+        }
+    }
+
     fn two_labs_live_side_by_side(user: User) {
         let one = Lab::up(user);
         let name = format!("{}-b", one.name);
