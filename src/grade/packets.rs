@@ -19,6 +19,8 @@ pub const ECHO_REQUEST: u8 = 8;
 pub const ECHO_REPLY: u8 = 0;
 /// See [`ECHO_REQUEST`].
 pub const TIMESTAMP_REQUEST: u8 = 13;
+/// See [`ECHO_REQUEST`]; RFC 950.
+pub const MASK_REQUEST: u8 = 17;
 
 /// An IPv4 header without options (RFC 791 section 3.1).
 #[derive(Debug, Clone, Copy)]
@@ -47,11 +49,37 @@ pub fn ipv4(header: &Header, payload: &[u8]) -> Vec<u8> {
     packet.extend([0, 0, header.ttl, header.protocol, 0, 0]);
     packet.extend(header.source.octets());
     packet.extend(header.destination.octets());
-    // The checksum's own place, as 16-bit words, is skipped.
-    let sum = checksum(&packet, 5);
-    packet[10..12].copy_from_slice(&sum.to_be_bytes());
+    sum_up(&mut packet);
     packet.extend(payload);
     packet
+}
+
+/// The same packet with a type of service, a TTL and a Don't Fragment that nobody can know beforehand.
+pub fn with_own_header(mut packet: Vec<u8>, seed: u64) -> Vec<u8> {
+    const DONT_FRAGMENT: u8 = 0x40;
+    let own = payload(3, seed);
+    // A class (RFC 2474), never the default one; the bits of ECN stay 0, which a router may change.
+    packet[1] = (1 + own[0] % 63) << 2;
+    packet[6] = own[1] & DONT_FRAGMENT;
+    // Enough for every lab, and another one than 64, which kernels and libraries set by themselves.
+    packet[8] = 65 + own[2] % 190;
+    sum_up(&mut packet);
+    packet
+}
+
+/// A packet as it is after a router: with a TTL that is less by one.
+pub fn one_hop_further(packet: &[u8]) -> Vec<u8> {
+    let mut packet = packet.to_vec();
+    packet[8] -= 1;
+    sum_up(&mut packet);
+    packet
+}
+
+/// Sets the checksum of a packet's header.
+fn sum_up(packet: &mut [u8]) {
+    // The checksum's own place, as 16-bit words, is skipped.
+    let sum = checksum(&packet[..HEADER], 5);
+    packet[10..12].copy_from_slice(&sum.to_be_bytes());
 }
 
 /// An ICMP message of eight bytes and a payload: echoes, and others of the same form (RFC 792).
@@ -75,9 +103,19 @@ pub fn udp(from: u16, to: u16, payload: &[u8]) -> Vec<u8> {
 
 /// A TCP segment with SYN and nothing else (RFC 9293 section 3.1).
 pub fn tcp_syn(header: &Header, from: u16, to: u16, sequence: u32) -> Vec<u8> {
+    tcp(header, from, to, sequence, 0x02, &[])
+}
+
+/// A TCP segment with PSH, ACK and a payload, of a connection that nobody knows.
+pub fn tcp_data(header: &Header, from: u16, to: u16, sequence: u32, payload: &[u8]) -> Vec<u8> {
+    tcp(header, from, to, sequence, 0x18, payload)
+}
+
+fn tcp(header: &Header, from: u16, to: u16, sequence: u32, flags: u8, payload: &[u8]) -> Vec<u8> {
     let mut segment: Vec<u8> = [from, to].iter().flat_map(|word| word.to_be_bytes()).collect();
     segment.extend(sequence.to_be_bytes());
-    segment.extend([0, 0, 0, 0, 0x50, 0x02, 0xff, 0xff, 0, 0, 0, 0]);
+    segment.extend([0, 0, 0, 0, 0x50, flags, 0xff, 0xff, 0, 0, 0, 0]);
+    segment.extend(payload);
     let mut pseudo = [header.source.octets(), header.destination.octets()].concat();
     pseudo.extend([0, TCP]);
     pseudo.extend((segment.len() as u16).to_be_bytes());
@@ -156,6 +194,23 @@ mod tests {
         let tcp = TcpPacket::new(&segment).unwrap();
         let sum = pnet_packet::tcp::ipv4_checksum(&tcp, &HEADER_1.source, &HEADER_1.destination);
         assert_eq!(tcp.get_checksum(), sum);
+    }
+
+    #[test]
+    fn a_header_of_its_own_is_right_and_never_what_others_set() {
+        let plain = ipv4(&HEADER_1, &tcp_data(&HEADER_1, 1, 2, 3, b"odd"));
+        let tcp = TcpPacket::new(&plain[20..]).unwrap();
+        assert_eq!(tcp.get_checksum(), pnet_packet::tcp::ipv4_checksum(&tcp, &HEADER_1.source, &HEADER_1.destination));
+        for seed in 0..2000 {
+            let own = with_own_header(plain.clone(), seed);
+            let further = one_hop_further(&own);
+            for packet in [&own, &further] {
+                let ip = Ipv4Packet::new(packet).unwrap();
+                assert_eq!(ip.get_checksum(), pnet_packet::ipv4::checksum(&ip));
+                assert_eq!((&packet[2..6], &packet[12..]), (&plain[2..6], &plain[12..]));
+            }
+            assert!(own[1] != 0 && own[1] & 3 == 0 && own[8] > 64 && further[8] == own[8] - 1);
+        }
     }
 
     #[test]

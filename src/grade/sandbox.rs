@@ -8,6 +8,7 @@
 //! With `--no-sandbox` there is no bubblewrap: a program sees the machine as whoever grades does, has every right in its
 //! lab, and could tamper with its grader. What is left is for programs that are trusted.
 
+use std::collections::VecDeque;
 use std::fs;
 use std::io::{self, Read};
 use std::os::fd::OwnedFd;
@@ -20,6 +21,8 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
 
+use log::debug;
+use nix::mount::{MntFlags, MsFlags, mount, umount2};
 use nix::pty::{Winsize, openpty};
 use nix::sys::signal::{Signal, kill};
 use nix::sys::termios::{OutputFlags, SetArg, tcgetattr, tcsetattr};
@@ -105,13 +108,26 @@ pub struct Sandbox {
     is_open: bool,
 }
 
+/// What programs find in the place of those that want the machine's own rights.
+const STAND_INS: [(&str, &str); 2] = [("sudo", SUDO), ("modprobe", MODPROBE)];
+
 /// The stand-in for sudo(8): programs have the rights that they need already.
 const SUDO: &str = include_str!("sudo.sh");
+
+/// The stand-in for modprobe(8): the kernel has its TUN devices already, and is given nothing else.
+const MODPROBE: &str = r#"#!/bin/sh
+for word; do
+    case $word in
+        -* | tun) ;;
+        *) echo "modprobe: no module but tun is here: $word" >&2; exit 1 ;;
+    esac
+done
+"#;
 
 /// Gives a program the names of its host, where there is no sandbox: the host, the folder with its files, the command.
 const FURNISH: &str = r#"
 hostname "$1"
-for name in hosts resolv.conf; do
+for name in hostname hosts resolv.conf; do
     [ ! -e /etc/$name ] || mount --bind "$2/$name" /etc/$name || exit 126
 done
 mount -t sysfs sysfs /sys 2>/dev/null
@@ -140,9 +156,11 @@ impl Sandbox {
         ] {
             fs::write(directory.join(name), text).context(making)?;
         }
-        let sudo = directory.join("programs/sudo");
-        fs::write(&sudo, SUDO).context(making)?;
-        fs::set_permissions(&sudo, PermissionsExt::from_mode(0o755)).context(making)?;
+        for (name, text) in STAND_INS {
+            let program = directory.join("programs").join(name);
+            fs::write(&program, text).context(making)?;
+            fs::set_permissions(&program, PermissionsExt::from_mode(0o755)).context(making)?;
+        }
         if let Some(program) = own.as_ref().filter(|_| is_open) {
             symlink(program, directory.join("programs/vpnlab")).context(making)?;
         }
@@ -161,9 +179,16 @@ impl Sandbox {
     pub fn start(&self, lab: &Lab, host: &str, words: &[String]) -> Result<Program> {
         let failed = || format!("cannot start a sandbox on {host}");
         let described = lab.topology.host(host)?;
+        let directory = self.directory.join(host);
+        fs::create_dir_all(&directory).context(failed)?;
         for (name, text) in names::files(&lab.topology, described) {
-            let directory = self.directory.join(host);
-            fs::create_dir_all(&directory).and_then(|()| fs::write(directory.join(name), text)).context(failed)?;
+            fs::write(directory.join(name), text).context(failed)?;
+        }
+        fs::write(directory.join("hostname"), format!("{host}\n")).context(failed)?;
+        if !self.is_open {
+            let seen = directory.join("sys");
+            fs::create_dir_all(&seen).context(failed)?;
+            namespace::inside(lab.network(host)?, || Ok(show_interfaces(&seen)))?;
         }
         fs::write(self.directory.join("topology.toml"), &lab.text).context(failed)?;
         let (screen, terminal) = terminal().context(failed)?;
@@ -228,10 +253,15 @@ impl Sandbox {
         for name in ["passwd", "group", "nsswitch.conf"] {
             add(&["--ro-bind", &own(name), &format!("/etc/{name}")]);
         }
-        for name in ["hosts", "resolv.conf"] {
+        for name in ["hostname", "hosts", "resolv.conf"] {
             add(&["--ro-bind", &own(&format!("{host}/{name}")), &format!("/etc/{name}")]);
         }
-        add(&["--ro-bind", &own("programs/sudo"), "/run/programs/sudo"]);
+        for path in ["class/net", "devices/virtual/net"] {
+            add(&["--ro-bind-try", &own(&format!("{host}/sys/{path}")), &format!("/sys/{path}")]);
+        }
+        for (name, _) in STAND_INS {
+            add(&["--ro-bind", &own(&format!("programs/{name}")), &format!("/run/programs/{name}")]);
+        }
         if let Some(program) = &self.own {
             add(&["--ro-bind", &program.display().to_string(), "/run/programs/vpnlab"]);
         }
@@ -261,6 +291,17 @@ impl Sandbox {
         }
         add(&["--chdir", WORK]);
         all
+    }
+}
+
+/// Mounts a sysfs here, which shows the interfaces of the thread's network namespace, in place of another one's. A machine may
+/// refuse it, as where its own is partly hidden; then programs see none.
+fn show_interfaces(at: &Path) {
+    let nothing: Option<&str> = None;
+    let harmless = MsFlags::MS_RDONLY | MsFlags::MS_NOSUID | MsFlags::MS_NODEV | MsFlags::MS_NOEXEC;
+    let _ = umount2(at, MntFlags::MNT_DETACH);
+    if let Err(errno) = mount(Some("sysfs"), at, Some("sysfs"), harmless, nothing) {
+        debug!("programs do not see their interfaces in /sys: {errno}");
     }
 }
 
@@ -320,13 +361,43 @@ fn terminal() -> io::Result<(OwnedFd, OwnedFd)> {
     Ok((pair.master, pair.slave))
 }
 
-/// What a program has printed so far.
+/// What a program has printed so far: the begin and the end of it.
 #[derive(Debug, Default)]
 struct Printed {
-    kept: Vec<u8>,
+    begin: Vec<u8>,
+    /// What came after the begin; all of it, or the last of it.
+    end: VecDeque<u8>,
     total: usize,
     /// Whether nobody can print any more.
     is_over: bool,
+}
+
+impl Printed {
+    fn take(&mut self, bytes: &[u8]) {
+        const HALF: usize = KEPT / 2;
+        let (begin, rest) = bytes.split_at((HALF - self.begin.len()).min(bytes.len()));
+        self.begin.extend(begin);
+        self.end.extend(rest);
+        self.end.drain(..self.end.len().saturating_sub(HALF));
+        self.total += bytes.len();
+    }
+
+    /// Whether what is between begin and end is not kept.
+    fn has_gap(&self) -> bool {
+        self.total > self.begin.len() + self.end.len()
+    }
+
+    /// What was printed after so many bytes, as far as it is kept.
+    fn since(&self, mark: usize) -> String {
+        let begin = self.begin.get(mark..).unwrap_or_default();
+        let before_end = self.total - self.end.len();
+        let mut end: Vec<u8> = self.end.iter().copied().skip(mark.saturating_sub(before_end)).collect();
+        if self.has_gap() && mark < before_end {
+            // A line of its own, and the first of the end is one of which there may be the last part alone.
+            end.splice(..0, *b"\n[...]\n");
+        }
+        String::from_utf8_lossy(&[begin, &end].concat()).replace("\r\n", "\n")
+    }
 }
 
 /// A program that runs in a sandbox; ended when dropped.
@@ -349,10 +420,7 @@ impl Program {
             let mut buffer = [0; 4096];
             // The program's end is EIO here (pty(7)).
             while let Ok(length @ 1..) = screen.read(&mut buffer) {
-                let mut printed = writer.lock().unwrap_or_else(PoisonError::into_inner);
-                let room = KEPT.saturating_sub(printed.kept.len()).min(length);
-                printed.kept.extend(&buffer[..room]);
-                printed.total += length;
+                writer.lock().unwrap_or_else(PoisonError::into_inner).take(&buffer[..length]);
             }
             writer.lock().unwrap_or_else(PoisonError::into_inner).is_over = true;
         });
@@ -372,16 +440,24 @@ impl Program {
         self.ended.is_none()
     }
 
-    /// What it has printed, as text.
+    /// What it has printed, as text; of much the begin and the end.
     pub fn output(&self) -> String {
-        let printed = self.printed.lock().unwrap_or_else(PoisonError::into_inner);
-        String::from_utf8_lossy(&printed.kept).replace("\r\n", "\n")
+        self.output_since(0)
+    }
+
+    /// How many bytes it has printed.
+    pub fn printed(&self) -> usize {
+        self.printed.lock().unwrap_or_else(PoisonError::into_inner).total
+    }
+
+    /// What it has printed after so many bytes, as text.
+    pub fn output_since(&self, mark: usize) -> String {
+        self.printed.lock().unwrap_or_else(PoisonError::into_inner).since(mark)
     }
 
     /// Ends it if it has printed more than anybody can read.
     pub fn watch(&mut self) {
-        let total = self.printed.lock().unwrap_or_else(PoisonError::into_inner).total;
-        if total > FLOOD && self.runs() {
+        if self.printed() > FLOOD && self.runs() {
             self.kill(&format!("it printed more than {} MB", FLOOD >> 20));
         }
     }
@@ -399,9 +475,14 @@ impl Program {
         self.kill(why);
     }
 
+    /// Says that it has ended, or is about to, for a reason of the grader's.
+    pub fn was_ended(&mut self, why: &str) {
+        self.killed.get_or_insert_with(|| why.into());
+    }
+
     /// Ends it, and all that it has started.
     pub fn kill(&mut self, why: &str) {
-        self.killed.get_or_insert_with(|| why.into());
+        self.was_ended(why);
         // bubblewrap's own process; with it goes the first of the program's process namespace, and so all of that. Without
         // a sandbox it leads a group.
         let _ = kill(Pid::from_raw(-(self.child.id() as i32)), Signal::SIGKILL);
@@ -444,9 +525,7 @@ impl Program {
             },
             (None, None) => "gone".into(),
         };
-        let printed = self.printed.lock().unwrap_or_else(PoisonError::into_inner);
-        let truncated = printed.total > printed.kept.len();
-        drop(printed);
+        let truncated = self.printed.lock().unwrap_or_else(PoisonError::into_inner).has_gap();
         Transcript { host: self.host.clone(), command: self.command.clone(), output: self.output(), truncated, end }
     }
 }
@@ -617,6 +696,26 @@ mod tests {
             let private = ["/etc", "/etc/ssl", "/etc/passwd", "/etc/shadow", "/etc/ssh", "/etc/npmrc", "/etc/pip.conf"];
             assert!(!private.contains(&path.as_str()), "{path}");
         }
+    }
+
+    #[test]
+    fn of_what_is_printed_the_begin_and_the_end_are_kept() {
+        let mut printed = Printed::default();
+        printed.take(b"begin\r\n");
+        assert_eq!(
+            (printed.since(0), printed.since(3), printed.since(7)),
+            ("begin\n".into(), "in\n".into(), "".into())
+        );
+        for _ in 0..KEPT / 8 {
+            printed.take(b"a line.\n");
+        }
+        assert!(printed.has_gap() && printed.begin.len() + printed.end.len() == KEPT);
+        let mark = printed.total;
+        assert_eq!(printed.since(mark), "");
+        printed.take(b"the end\n");
+        assert_eq!((printed.since(mark), printed.since(mark - 6)), ("the end\n".into(), "line.\nthe end\n".into()));
+        let all = printed.since(0);
+        assert!(all.starts_with("begin\na line.") && all.contains("\n[...]\n") && all.ends_with("line.\nthe end\n"));
     }
 
     /// What the stand-in prints and how it ends.

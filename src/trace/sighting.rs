@@ -327,8 +327,8 @@ pub enum Difference {
     Longer(usize),
     /// It is written out as text.
     Text(String),
-    /// The first byte that differs: where, what it is, what it was.
-    Byte(usize, u8, u8),
+    /// The first byte that differs: where, in which field, what it is, what it was.
+    Byte(usize, &'static str, u8, u8),
 }
 
 impl Difference {
@@ -370,7 +370,7 @@ impl Difference {
             return Some(Self::Beheaded(was.len() - is.len()));
         }
         let place = was.iter().zip(is).position(|(was, is)| was != is)?;
-        Some(Self::Byte(place, is[place], was[place]))
+        Some(Self::Byte(place, field(place, was.get(9).copied()), is[place], was[place]))
     }
 }
 
@@ -386,15 +386,17 @@ impl std::fmt::Display for Difference {
             Self::Cut(is, was) => write!(f, "it ends after {is} of the packet's {was} bytes"),
             Self::Longer(more) => write!(f, "{more} bytes follow the packet"),
             Self::Text(start) => write!(f, "it is text: {start:?}..."),
-            Self::Byte(place, is, was) => {
-                write!(f, "byte {place} ({}) is 0x{is:02x} and was 0x{was:02x}", field(*place))
-            }
+            Self::Byte(place, field, is, was) => write!(f, "byte {place} ({field}) is 0x{is:02x} and was 0x{was:02x}"),
         }
     }
 }
 
-/// The field of an echo that a byte belongs to (RFC 791 section 3.1, RFC 792).
-fn field(place: usize) -> &'static str {
+/// The field that a byte of a packet of this protocol belongs to, where it is an echo if it is ICMP (RFC 791 section 3.1, RFC
+/// 792, RFC 768, RFC 9293 section 3.1).
+fn field(place: usize, protocol: Option<u8>) -> &'static str {
+    const ICMP: Option<u8> = Some(IpNextHeaderProtocols::Icmp.0);
+    const UDP: Option<u8> = Some(IpNextHeaderProtocols::Udp.0);
+    const TCP: Option<u8> = Some(IpNextHeaderProtocols::Tcp.0);
     match place {
         0 => "version and header length",
         1 => "type of service",
@@ -406,12 +408,24 @@ fn field(place: usize) -> &'static str {
         10..=11 => "header checksum",
         12..=15 => "source address",
         16..=19 => "destination address",
-        20 => "ICMP type",
-        21 => "ICMP code",
-        22..=23 => "ICMP checksum",
-        24..=25 => "echo identifier",
-        26..=27 => "echo sequence number",
-        _ => "echo payload",
+        _ if protocol == ICMP => match place {
+            20 => "ICMP type",
+            21 => "ICMP code",
+            22..=23 => "ICMP checksum",
+            24..=25 => "echo identifier",
+            26..=27 => "echo sequence number",
+            _ => "echo payload",
+        },
+        20..=21 if protocol == UDP || protocol == TCP => "source port",
+        22..=23 if protocol == UDP || protocol == TCP => "destination port",
+        24..=25 if protocol == UDP => "UDP length",
+        26..=27 if protocol == UDP => "UDP checksum",
+        24..=27 if protocol == TCP => "sequence number",
+        28..=31 if protocol == TCP => "acknowledgment number",
+        32..=33 if protocol == TCP => "data offset and flags",
+        34..=35 if protocol == TCP => "window",
+        36..=37 if protocol == TCP => "TCP checksum",
+        _ => "payload",
     }
 }
 

@@ -1,15 +1,16 @@
 //! UDP and TCP through the tunnel: what is sent to a port where nobody listens is answered by the kernel there, so that no
-//! further program is needed at either end. Step 4 asks for it.
+//! further program is needed at either end. It has to come there as it was sent, and once. Step 4 asks for it.
 
 use std::net::Ipv4Addr;
 
 use super::step1::seed;
-use super::step3::target;
+use super::step3::{AGAIN, target};
 use super::{Failure, Found};
 use crate::error::Result;
 use crate::grade::packets::{self, HEADER, Header, ICMP, TCP, UDP};
 use crate::grade::stage::Stage;
 use crate::pcapng::Direction;
+use crate::trace::sighting::Difference;
 
 /// The type and the code of an ICMP port unreachable (RFC 792).
 const PORT_UNREACHABLE: [u8; 2] = [3, 3];
@@ -59,9 +60,13 @@ fn refused(stage: &mut Stage<'_>, from: &End, to: &End, protocol: u8) -> Result<
     };
     let (content, what, answer) = match protocol {
         TCP => (packets::tcp_syn(&header, source, port, seed() as u32), "a TCP SYN", "a TCP RST"),
-        _ => (packets::udp(source, port, &packets::payload(20, seed())), "a UDP packet", "an ICMP port unreachable"),
+        _ => {
+            // An odd number of bytes, now and then: whoever counts in words cuts the last one off.
+            let payload = packets::payload(20 + (seed() % 100) as usize | 1, seed());
+            (packets::udp(source, port, &payload), "a UDP packet", "an ICMP port unreachable")
+        }
     };
-    let asked = packets::ipv4(&header, &content);
+    let asked = packets::with_own_header(packets::ipv4(&header, &content), seed());
     let since = stage.frames.len();
     stage.done.push(format!("sent {what} from {sender} to port {port} of {receiver}, where nobody listens"));
     stage.send(&sender, &asked)?;
@@ -69,7 +74,7 @@ fn refused(stage: &mut Stage<'_>, from: &End, to: &End, protocol: u8) -> Result<
         stage.seen(since, from.host, &from.interface, Direction::In).any(|packet| is_refusal(&asked, packet))
     };
     if stage.wait_for_programs(|stage| Ok(is_answered(stage)))? {
-        return Ok(Ok(()));
+        return unchanged(stage, since, &asked, to, what);
     }
     // All of the packet but what a hop changes in its header.
     let came = stage
@@ -82,6 +87,35 @@ fn refused(stage: &mut Stage<'_>, from: &End, to: &End, protocol: u8) -> Result<
     let expected =
         format!("{what} from {sender} to a port of {receiver} where nobody listens is answered with {answer}");
     Ok(Err(Box::new(Failure::new(expected, observed))))
+}
+
+/// Whether a packet that has been sent since a moment has come to an end once, and as the server's kernel has led it on.
+fn unchanged(stage: &mut Stage<'_>, since: usize, sent: &[u8], to: &End, what: &str) -> Result<Found> {
+    stage.pause(AGAIN)?;
+    let expected = packets::one_hop_further(sent);
+    // Whatever else has become of it, its ends and its first bytes are those.
+    let is_it =
+        |packet: &&[u8]| packet.get(9) == Some(&sent[9]) && packet.get(12..HEADER + 4) == Some(&sent[12..HEADER + 4]);
+    let came: Vec<&[u8]> = stage.seen(since, to.host, &to.interface, Direction::In).filter(is_it).collect();
+    let place = format!("{} of {}", to.interface, stage.topology().hosts[to.host].name);
+    let changed = came.iter().find_map(|packet| Difference::between(&expected, packet));
+    Ok(match (changed, came.len()) {
+        (Some(difference), _) => Err(Box::new(Failure::new(
+            format!("{what} comes into {place} unchanged but for a TTL of {}", expected[8]),
+            difference.to_string(),
+        ))),
+        (None, 1) => Ok(()),
+        (None, times) => {
+            let observed = match times {
+                0 => "it did not, and was answered".to_string(),
+                _ => format!("it came {times} times"),
+            };
+            Err(Box::new(Failure::new(
+                format!("{what} comes into {place} once, with its addresses and ports"),
+                observed,
+            )))
+        }
+    })
 }
 
 /// Whether a packet is what a kernel answers to another one, without options, that was for a port of its own where nobody

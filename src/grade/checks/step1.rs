@@ -7,7 +7,9 @@ use pnet_packet::util::checksum;
 
 use super::{Failure, Found, Judge, SILENCE, await_an_end, device, ending, gone, last_line};
 use crate::error::Result;
-use crate::grade::packets::{self, ECHO_REPLY, ECHO_REQUEST, HEADER, Header, ICMP, TIMESTAMP_REQUEST, UDP};
+use crate::grade::packets::{
+    self, ECHO_REPLY, ECHO_REQUEST, HEADER, Header, ICMP, MASK_REQUEST, TIMESTAMP_REQUEST, UDP,
+};
 use crate::grade::stage::Stage;
 use crate::grade::submission::Role;
 use crate::pcapng::Direction;
@@ -44,13 +46,15 @@ fn reads(judge: &mut Judge<'_>) -> Result<()> {
         // Which addresses is not to be known beforehand.
         let numbers = packets::payload(3, seed());
         let targets: Vec<Ipv4Addr> = numbers.iter().map(|number| behind(stage, 3 + number % 250)).collect();
+        // What was printed before is not about them.
+        let mark = stage.program(place).printed();
         for target in &targets {
             let header = header(stage, *target, UDP);
             stage.done.push(format!("sent a UDP packet from {} to {target} through the device", header.source));
             stage.send(&host, &packets::ipv4(&header, &packets::udp(4000, 5000, b"vpnlab")))?;
         }
         let shown = |output: &str| targets.iter().all(|target| output.contains(&target.to_string()));
-        if stage.wait_for_programs(|stage| Ok(shown(&stage.program(place).output())))? {
+        if stage.wait_for_programs(|stage| Ok(shown(&stage.program(place).output_since(mark))))? {
             return Ok(Ok(()));
         }
         let list: Vec<_> = targets.iter().map(ToString::to_string).collect();
@@ -129,11 +133,10 @@ fn lives(judge: &mut Judge<'_>, stage: &mut Stage<'_>, place: usize) {
 /// Pings of all sizes, identifiers and sequence numbers.
 fn all_sizes(stage: &mut Stage<'_>) -> Result<Found> {
     let target = behind(stage, 4);
-    let most = largest_payload(stage)?;
     // Not all of them zero at once: the reply would be, too, and its checksum is then where RFC 1141 is wrong.
-    let table = [(0, 0, 7), (1, 1, 0xffff), (8, 0xffff, 2), (57, 0x8000, 300), (500, 7, 4), (most, 0x4321, 5)];
+    let table = [(0, 0, 7), (1, 1, 0xffff), (8, 0xffff, 2), (57, 0x8000, 300), (500, 7, 4), (1472, 0x4321, 5)];
     for (length, identifier, sequence) in table {
-        let length = most.min(length);
+        let length = length.min(largest_payload(stage)?);
         if let Err(failure) = ping(stage, &Ping { target, identifier, sequence, length })? {
             return Ok(Err(failure));
         }
@@ -172,6 +175,7 @@ fn nothing_else(stage: &mut Stage<'_>) -> Result<Found> {
         ("a UDP packet", UDP, packets::udp(4000, 5000, &packets::payload(20, seed()))),
         ("an echo reply", ICMP, packets::icmp(ECHO_REPLY, 1, 1, b"vpnlab")),
         ("a timestamp request", ICMP, packets::icmp(TIMESTAMP_REQUEST, 1, 1, &[0; 12])),
+        ("an address mask request", ICMP, packets::icmp(MASK_REQUEST, 1, 1, &[0; 4])),
         ("a TCP packet", packets::TCP, packets::tcp_syn(&header(stage, target, packets::TCP), 4000, 80, 7)),
     ];
     for (what, protocol, payload) in others {

@@ -45,12 +45,18 @@ fn sends(judge: &mut Judge<'_>) -> Result<()> {
         return Ok(());
     }
     lead(&mut stage)?;
+    let mut datagrams = Vec::new();
     let sent = judge.check("step2.client-payload", &mut stage, |stage| {
         let since = stage.frames.len();
-        let samples = samples(stage)?;
-        for (at, (_, what)) in samples.iter().enumerate() {
-            if let Err(failure) = carried(stage, &samples[..=at], what)? {
-                return Ok(Err(failure));
+        let mut samples = samples(stage)?;
+        for at in 0..samples.len() {
+            // A program may still be setting the MTU of its device.
+            if samples[at].0.len() > step1::largest_payload(stage)? + HEADER + 8 {
+                samples = self::samples(stage)?;
+            }
+            match carried(stage, &samples[..=at])? {
+                Ok(datagram) => datagrams.push(datagram),
+                Err(failure) => return Ok(Err(failure)),
             }
         }
         // What was sent twice has come twice by now; but for the last one, perhaps.
@@ -59,11 +65,7 @@ fn sends(judge: &mut Judge<'_>) -> Result<()> {
     });
     if sent {
         judge.check("step2.client-destination", &mut stage, |stage| {
-            let samples = samples(stage)?;
-            match carried(stage, &samples[..1], &samples[0].1)? {
-                Ok(datagram) => Ok(goes_to_the_server(stage, &datagram)),
-                Err(failure) => Ok(Err(failure)),
-            }
+            Ok(datagrams.iter().try_for_each(|datagram| goes_to_the_server(stage, datagram)))
         });
     }
     Ok(())
@@ -103,22 +105,25 @@ fn samples(stage: &Stage<'_>) -> Result<Vec<Sample>> {
         let datagram = packets::udp(40_000, 7, &packets::payload(length, seed()));
         packets::ipv4(&header(beyond, UDP), &datagram)
     };
-    let syn = header(beyond, TCP);
-    Ok(vec![
+    let segment = header(beyond, TCP);
+    let data = packets::payload(301, seed());
+    let samples = vec![
         (echo(near, 56), format!("a ping of {near}")),
         (echo(beyond, 56), format!("a ping of {beyond}")),
         (udp(0), "an empty UDP packet".into()),
         (udp(1), "a UDP packet of one byte".into()),
         (udp(1200.min(most)), format!("a UDP packet of {} bytes", 1200.min(most))),
-        (packets::ipv4(&syn, &packets::tcp_syn(&syn, 40_000, 80, 1)), "a TCP packet".into()),
+        (packets::ipv4(&segment, &packets::tcp_syn(&segment, 40_000, 80, 1)), "a TCP SYN".into()),
+        (packets::ipv4(&segment, &packets::tcp_data(&segment, 40_000, 80, 2, &data)), "a TCP packet with data".into()),
         (echo(beyond, 1400.min(most)), format!("a ping of {} bytes", 1400.min(most))),
-    ])
+    ];
+    Ok(samples.into_iter().map(|(packet, what)| (packets::with_own_header(packet, seed()), what)).collect())
 }
 
 /// Sends the last of these samples through the client's TUN device, those before it having been sent, and waits for the
 /// datagram whose payload it is.
-fn carried(stage: &mut Stage<'_>, sent: &[Sample], what: &str) -> Result<Result<Datagram, Box<Failure>>> {
-    let Some(((packet, _), earlier)) = sent.split_last() else {
+fn carried(stage: &mut Stage<'_>, sent: &[Sample]) -> Result<Result<Datagram, Box<Failure>>> {
+    let Some(((packet, what), earlier)) = sent.split_last() else {
         return Err(crate::error::Error::failed("there is no packet to send"));
     };
     let tunnel = stage.topology().tunnel.clone();
@@ -243,20 +248,29 @@ fn shows(judge: &mut Judge<'_>) -> Result<()> {
             return Ok(Err(failure));
         }
         let client = stage.topology().tunnel.client.clone();
-        for _ in 0..3 {
+        // One of them from an address of the client's host that nobody knows, either.
+        let known = stage.own_address(&client, *to.ip())?;
+        let unknown = stage.another_address(&client, known, seed())?;
+        for (protocol, outer) in [(ICMP, known), (UDP, unknown), (TCP, known)] {
             let numbers = packets::payload(6, seed());
             let (source, destination) =
                 (Ipv4Addr::new(10, 77, numbers[0], numbers[1]), Ipv4Addr::new(10, 88, numbers[2], numbers[3]));
-            let header = Header { source, destination, protocol: ICMP, ttl: 64, identification: 9 };
-            let packet = packets::ipv4(&header, &packets::icmp(ECHO_REQUEST, 1, 1, &packets::payload(56, seed())));
-            let port = 20_000 + u16::from_be_bytes([numbers[4], numbers[5]]) % 20_000;
-            stage.done.push(format!("sent {to} a datagram from port {port} with a packet {source} > {destination}"));
-            stage.send_datagram(&client, port, to, &packet)?;
-            let outer = stage.own_address(&client, *to.ip())?;
+            let header = Header { source, destination, protocol, ttl: 64, identification: 9 };
+            let content = match protocol {
+                ICMP => packets::icmp(ECHO_REQUEST, 1, 1, &packets::payload(56, seed())),
+                UDP => packets::udp(40_000, 40_001, &packets::payload(56, seed())),
+                _ => packets::tcp_syn(&header, 40_000, 80, 1),
+            };
+            let packet = packets::ipv4(&header, &content);
+            let from = SocketAddrV4::new(outer, 20_000 + u16::from_be_bytes([numbers[4], numbers[5]]) % 20_000);
+            stage.done.push(format!("sent {to} a datagram from {from} with a packet {source} > {destination}"));
+            // What was printed before is not about it.
+            let mark = stage.program(place).printed();
+            stage.send_datagram(&client, from, to, &packet)?;
             let words = [outer.to_string(), source.to_string(), destination.to_string()];
             let shown = |output: &str| words.iter().all(|word| output.contains(word.as_str()));
-            if !stage.wait_for_programs(|stage| Ok(shown(&stage.program(place).output())))? {
-                let output = stage.program(place).output();
+            if !stage.wait_for_programs(|stage| Ok(shown(&stage.program(place).output_since(mark))))? {
+                let output = stage.program(place).output_since(mark);
                 let missing: Vec<_> = words.iter().filter(|word| !output.contains(word.as_str())).cloned().collect();
                 let failure = Failure::new(
                     format!("lines with the outer sender {} and the inner {} and {}", words[0], words[1], words[2]),

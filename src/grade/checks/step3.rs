@@ -1,6 +1,6 @@
 //! Step 3: the server writes what is in the datagrams to its own TUN device, and its kernel routes it on.
 
-use std::net::{IpAddr, Ipv4Addr};
+use std::net::{IpAddr, Ipv4Addr, SocketAddrV4};
 use std::time::Duration;
 
 use super::step1::seed;
@@ -8,7 +8,7 @@ use super::step2::{lead, listens, server_address};
 use super::step4::followed;
 use super::{Failure, Found, Judge, device, gone};
 use crate::error::Result;
-use crate::grade::packets::{self, ECHO_REQUEST, HEADER, Header, ICMP, UDP};
+use crate::grade::packets::{self, ECHO_REQUEST, HEADER, Header, ICMP, TCP, UDP};
 use crate::grade::stage::Stage;
 use crate::grade::submission::Role;
 use crate::pcapng::Direction;
@@ -57,22 +57,30 @@ fn delivers(judge: &mut Judge<'_>) -> Result<()> {
     // One client: that it may come from another port is looked at in step 4.
     let port = 20_000 + (seed() % 20_000) as u16;
     let delivered = judge.check("step3.server-delivers", &mut stage, |stage| {
-        for length in [56, 0, 1, 1000, 1400] {
-            if let Err(failure) = deliver(stage, port, length, false)? {
+        for (protocol, length) in [(UDP, 56), (ICMP, 32), (UDP, 1), (TCP, 0), (TCP, 301), (UDP, 1000), (UDP, 1400)] {
+            if let Err(failure) = deliver(stage, port, protocol, length, false)? {
                 return Ok(Err(failure));
             }
         }
         Ok(Ok(()))
     });
     if delivered {
-        judge.check("step3.through-tun", &mut stage, |stage| deliver(stage, port, 100, true));
+        judge.check("step3.through-tun", &mut stage, |stage| {
+            for protocol in [UDP, ICMP, TCP] {
+                let length = 50 + (seed() % 1000) as usize;
+                if let Err(failure) = deliver(stage, port, protocol, length, true)? {
+                    return Ok(Err(failure));
+                }
+            }
+            Ok(Ok(()))
+        });
     }
     Ok(())
 }
 
 /// Sends the server a datagram with a packet for userv in it. It has to arrive there with one hop less; and to have come
 /// into the server's TUN device as it is, if that is looked at.
-fn deliver(stage: &mut Stage<'_>, port: u16, length: usize, through: bool) -> Result<Found> {
+fn deliver(stage: &mut Stage<'_>, port: u16, protocol: u8, length: usize, through: bool) -> Result<Found> {
     let tunnel = stage.topology().tunnel.clone();
     let (client, server) = (tunnel.client.as_str(), stage.host(&tunnel.server)?);
     let Some((tun, addresses)) = stage.tun(&tunnel.server)? else {
@@ -80,17 +88,20 @@ fn deliver(stage: &mut Stage<'_>, port: u16, length: usize, through: bool) -> Re
     };
     let IpAddr::V4(source) = tunnel.client_address.addr() else { return Ok(Ok(())) };
     let (target, destination) = target(stage)?;
-    let (protocol, content) = match length {
-        0 => (ICMP, packets::icmp(ECHO_REQUEST, seed() as u16, 1, &packets::payload(32, seed()))),
-        _ => (UDP, packets::udp(40_000, 40_001, &packets::payload(length, seed()))),
-    };
     let header = Header { source, destination, protocol, ttl: 64, identification: seed() as u16 | 1 };
-    let packet = packets::ipv4(&header, &content);
+    let payload = packets::payload(length, seed());
+    let content = match protocol {
+        ICMP => packets::icmp(ECHO_REQUEST, seed() as u16, 1, &payload),
+        TCP if payload.is_empty() => packets::tcp_syn(&header, 40_000, 40_001, 1),
+        TCP => packets::tcp_data(&header, 40_000, 40_001, 2, &payload),
+        _ => packets::udp(40_000, 40_001, &payload),
+    };
+    let packet = packets::with_own_header(packets::ipv4(&header, &content), seed());
     let to = server_address(stage)?;
     let since = stage.frames.len();
     stage.done.push(format!("sent {to} a datagram with a packet {source} > {destination} of {} bytes", packet.len()));
-    stage.send_datagram(client, port, to, &packet)?;
-    let arrived = packets::ipv4(&Header { ttl: 63, ..header }, &content);
+    stage.send_datagram(client, SocketAddrV4::new(Ipv4Addr::UNSPECIFIED, port), to, &packet)?;
+    let arrived = packets::one_hop_further(&packet);
     let userv = stage.topology().hosts[target].clone();
     let near = &userv.interfaces[0].name;
     let is_there = |stage: &Stage<'_>| stage.seen(since, target, near, Direction::In).any(|seen| seen == arrived);
@@ -137,7 +148,7 @@ fn deliver(stage: &mut Stage<'_>, port: u16, length: usize, through: bool) -> Re
                 Some(difference) => format!("another one arrives: {difference}; {into}"),
                 None => format!("it does not; {into}"),
             };
-            Failure::new(format!("the packet arrives at {} with a TTL of 63", userv.name), observed)
+            Failure::new(format!("the packet arrives at {} with a TTL of {}", userv.name, arrived[8]), observed)
         }
     };
     if !came && is_written && !stage.seen(since, target, near, Direction::In).any(is_like) {

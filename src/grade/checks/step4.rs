@@ -1,6 +1,6 @@
 //! Step 4: both directions. Each ping is followed through the whole lab, so that one that found another way fails.
 
-use std::net::{IpAddr, Ipv4Addr};
+use std::net::{IpAddr, Ipv4Addr, SocketAddrV4};
 use std::time::{Duration, Instant};
 
 use nix::sys::signal::{Signal, kill};
@@ -18,7 +18,7 @@ use crate::grade::stage::Stage;
 use crate::grade::submission::Role;
 use crate::pcapng::Direction;
 use crate::trace::cause::Cause;
-use crate::trace::sighting::Leg;
+use crate::trace::sighting::{self, Leg};
 use crate::trace::{self, Traced, evidence};
 
 /// How many pings must all be answered.
@@ -84,11 +84,16 @@ pub fn judge(judge: &mut Judge<'_>) -> Result<()> {
     }
     // Where the two programs are among those of the stage; a program that is started anew gets another place.
     let (server_at, mut client_at) = (0, 1);
+    let is_same_server = judge.submission.command(Role::VpnServer) == judge.submission.command(Role::Server);
     judge.check("step4.client-moves", &mut stage, |stage| {
         stage.end(client_at);
         // The new one's device is not to be taken for the old one's.
         if !stage.wait(PATIENCE, |stage| Ok(stage.tun(&tunnel.client)?.is_none()))? {
             stage.done.push("the TUN device outlives its program".into());
+        }
+        // A server of the handout's needs nothing but datagrams to know a client; another one may have a greeting of its own.
+        if is_same_server && let Err(failure) = from_another_port(stage, inside, address)? {
+            return Ok(Err(failure));
         }
         client_at = stage.start(Role::VpnClient)?;
         let ready = [
@@ -382,6 +387,42 @@ fn many(stage: &mut Stage<'_>, source: Ipv4Addr, destination: Ipv4Addr) -> Resul
     Ok(Err(Box::new(Failure::new(format!("{MANY} pings are answered"), observed))))
 }
 
+/// The client has gone, and a packet for it is lost; then the grader is the client, on a port of its own. It has to be
+/// answered there.
+fn from_another_port(stage: &mut Stage<'_>, inside: Ipv4Addr, destination: Ipv4Addr) -> Result<Found> {
+    let tunnel = stage.topology().tunnel.clone();
+    let (client, (far, _)) = (stage.host(&tunnel.client)?, target(stage)?);
+    let far = stage.topology().hosts[far].name.clone();
+    let lost = Header { source: destination, destination: inside, protocol: UDP, ttl: 64, identification: 1 };
+    stage.done.push(format!("sent a UDP packet from {far} to {inside}, where there is nobody"));
+    stage.send(&far, &packets::ipv4(&lost, &packets::udp(40_000, 40_001, b"vpnlab")))?;
+    stage.pause(AGAIN)?;
+    let to = server_address(stage)?;
+    let own = SocketAddrV4::new(Ipv4Addr::UNSPECIFIED, 20_000 + (seed() % 10_000) as u16);
+    let identifier = seed() as u16;
+    let message = packets::icmp(ECHO_REQUEST, identifier, 1, &packets::payload(56, seed()));
+    let header = Header { source: inside, destination, protocol: ICMP, ttl: 64, identification: seed() as u16 | 1 };
+    let since = stage.frames.len();
+    stage.done.push(format!("sent {to} a datagram from port {} with a ping {inside} > {destination}", own.port()));
+    stage.send_datagram(&tunnel.client, own, to, &packets::ipv4(&header, &message))?;
+    let reply = |stage: &Stage<'_>| {
+        let frames = stage.frames.get(since..).unwrap_or_default().iter();
+        let came =
+            frames.filter(|(host, frame)| *host == client && frame.direction == Direction::In && !frame.is_foreign);
+        came.filter_map(|(_, frame)| sighting::any_datagram(frame.packet()?)).find(|datagram| {
+            let payload = &datagram.payload;
+            payload.get(HEADER) == Some(&ECHO_REPLY) && payload.get(HEADER + 4..) == Some(&message[4..])
+        })
+    };
+    stage.wait_for_programs(|stage| Ok(reply(stage).is_some_and(|datagram| datagram.to.port() == own.port())))?;
+    let expected = || format!("a client on port {} is sent the reply to its ping there", own.port());
+    Ok(match reply(stage) {
+        Some(datagram) if datagram.to.port() == own.port() => Ok(()),
+        Some(datagram) => Err(Box::new(Failure::new(expected(), format!("it went to {}", datagram.to)))),
+        None => Err(Box::new(Failure::new(expected(), format!("no reply came to {}", tunnel.client)))),
+    })
+}
+
 /// No packet of the tunnel's may have passed another interface of the client than its TUN device.
 fn only_in_the_tunnel(stage: &mut Stage<'_>, client: usize) -> Result<Found> {
     let tunnel = stage.topology().tunnel.clone();
@@ -404,9 +445,38 @@ fn only_in_the_tunnel(stage: &mut Stage<'_>, client: usize) -> Result<Found> {
                 let expected = "packets of the tunnel are on the wire in datagrams only";
                 return Ok(Err(Box::new(Failure::new(expected, observed))));
             }
+            // And those that the client sends to the server's port alone. (From which one the server sends is its own affair.)
+            let beside = stage.seen(0, client, wire, direction).find(|packet| {
+                carried_elsewhere(packet, direction, tunnel.port).is_some_and(|inner| {
+                    inner.len() >= HEADER && (is_tunnels(&inner[12..16]) || is_tunnels(&inner[16..20]))
+                })
+            });
+            if let Some(packet) = beside {
+                let observed = format!("{wire} of {} saw one in {}", tunnel.client, crate::packet::describe(packet));
+                let expected = format!("packets of the tunnel are sent to port {} of the server alone", tunnel.port);
+                return Ok(Err(Box::new(Failure::new(expected, observed))));
+            }
         }
     }
     Ok(Ok(()))
+}
+
+/// The IPv4 packet in another one: behind its header, or in a datagram that is not sent to this port.
+fn carried_elsewhere(packet: &[u8], direction: Direction, port: u16) -> Option<Vec<u8>> {
+    const IP_IN_IP: u8 = 4;
+    let is_whole = |inner: &Vec<u8>| {
+        let length = inner.get(2..4).map(|it| usize::from(u16::from_be_bytes([it[0], it[1]])));
+        inner.first() == Some(&0x45) && length == Some(inner.len())
+    };
+    let inner = match packet.get(9).copied() {
+        _ if packet.first()? >> 4 != 4 => None,
+        Some(IP_IN_IP) => packet.get(usize::from(packet[0] & 0x0f) * 4..).map(<[u8]>::to_vec),
+        Some(UDP) if direction == Direction::Out => {
+            sighting::any_datagram(packet).filter(|it| it.to.port() != port).map(|it| it.payload)
+        }
+        _ => None,
+    };
+    inner.filter(is_whole)
 }
 
 /// Whether the programs compute, or would, though they have nothing to do.
@@ -436,7 +506,7 @@ fn harmed_by_junk(stage: &mut Stage<'_>, server: usize) -> Result<Option<String>
     let near = stage.topology().hosts[place].interfaces[0].name.clone();
     let since = stage.frames.len();
     for datagram in [&b"junk"[..], b"", &[0x45; 19], &packet] {
-        stage.send_datagram(&tunnel.client, PORT, to, datagram)?;
+        stage.send_datagram(&tunnel.client, SocketAddrV4::new(Ipv4Addr::UNSPECIFIED, PORT), to, datagram)?;
     }
     let is_there =
         |stage: &Stage<'_>| stage.seen(since, place, &near, Direction::In).any(|seen| seen.ends_with(&content[8..]));
@@ -460,5 +530,9 @@ fn minds_sigterm(stage: &mut Stage<'_>, place: usize) -> Result<bool> {
     for holder in state.holders.iter().filter(|holder| !holder.tuns.is_empty()) {
         let _ = kill(Pid::from_raw(holder.pid), Signal::SIGTERM);
     }
-    Ok(stage.program(place).wait(Duration::from_secs(1)))
+    let minds = stage.program(place).wait(Duration::from_secs(1));
+    if minds {
+        stage.program(place).was_ended("it was asked to end (SIGTERM)");
+    }
+    Ok(minds)
 }
