@@ -18,7 +18,7 @@ use crate::grade::sandbox::{self, Program, Sandbox, Watcher};
 use crate::grade::submission::{Role, Submission};
 use crate::lab::build::{self, Marks, Networks};
 use crate::lab::capture::{Capture, Frame};
-use crate::lab::{Lab, Mode, namespace};
+use crate::lab::{Lab, Mode, namespace, sysctl};
 use crate::net::{Link, Net, Route};
 use crate::pcapng::Direction;
 use crate::topology::{self, HANDOUT, Topology};
@@ -48,7 +48,7 @@ pub struct Stage<'s> {
     started: Instant,
     captures: Vec<Capture>,
     programs: Vec<Program>,
-    sockets: HashMap<(usize, Option<SocketAddrV4>), OwnedFd>,
+    sockets: HashMap<(usize, Option<u16>), OwnedFd>,
     kept: usize,
     watched: Instant,
     watcher: Watcher,
@@ -66,6 +66,10 @@ impl<'s> Stage<'s> {
         let networks = Networks { hosts, wires: namespace::new_network()? };
         namespace::enter(home.as_fd(), nix::sched::CloneFlags::CLONE_NEWNET)?;
         build::build(&topology, &networks, &Marks("grade"), step)?;
+        for host in &networks.hosts {
+            // As root of a machine may: a program may have any port.
+            namespace::inside(host, || sysctl::set("net.ipv4.ip_unprivileged_port_start", "0"))?;
+        }
         let lab = Lab { name: "grade".into(), topology, text: HANDOUT.into(), networks, mode: Mode::Root };
         let open = |network| namespace::inside(network, Capture::open);
         let captures = lab.networks.hosts.iter().map(open).collect::<Result<Vec<_>>>()?;
@@ -149,7 +153,7 @@ impl<'s> Stage<'s> {
     /// The port is taken.
     pub fn listen(&mut self, host: &str, port: u16) -> Result<()> {
         let place = self.host(host)?;
-        self.datagram_socket(place, SocketAddrV4::new(Ipv4Addr::UNSPECIFIED, port))
+        self.datagram_socket(place, port)
     }
 
     /// Whether a host has this address.
@@ -167,23 +171,6 @@ impl<'s> Stage<'s> {
             Some(std::net::IpAddr::V4(address)) => Ok(address),
             _ => Err(Error::failed(format!("{host} has no route to {to}"))),
         }
-    }
-
-    /// Gives a host another address in the network of one that it has, by a number that nobody knows; returns it, or the old
-    /// one where the network has no room.
-    ///
-    /// # Errors
-    /// The kernel refuses.
-    pub fn another_address(&self, host: &str, known: Ipv4Addr, number: u64) -> Result<Ipv4Addr> {
-        let interfaces = &self.lab.topology.host(host)?.interfaces;
-        let Some(near) = interfaces.iter().find(|it| it.address.addr() == known) else { return Ok(known) };
-        let is_free =
-            |address: &Ipv4Addr| (0..self.lab.topology.hosts.len()).all(|host| !self.is_address_of(host, *address));
-        let free: Vec<Ipv4Addr> = near.address.hosts().take(1 << 10).filter(is_free).collect();
-        let Some(chosen) = free.get(number as usize % free.len().max(1)) else { return Ok(known) };
-        let address = IpNet::new((*chosen).into(), near.address.prefix_len()).unwrap_or(near.address.into());
-        self.on(host, |net| net.add_address(&near.name, address))?;
-        Ok(*chosen)
     }
 
     /// What all programs have printed.
@@ -341,14 +328,17 @@ impl<'s> Stage<'s> {
         self.on(host, Net::links_and_addresses)
     }
 
-    /// The TUN or TAP device of a host, if there is one; of several one that a program has open.
+    /// The TUN or TAP device of a host, if there is one; of several one that a program has open, and has set up.
     ///
     /// # Errors
     /// The kernel does not tell.
     pub fn tun(&self, host: &str) -> Result<Option<(Link, Vec<IpNet>)>> {
         let mut all = self.links(host)?;
         all.retain(|(link, _)| link.is_tun || link.is_tap);
-        all.sort_by_key(|(link, _)| !link.has_carrier);
+        all.sort_by_key(|(link, addresses)| {
+            let has_address = addresses.iter().any(|address| address.addr().is_ipv4());
+            (!link.has_carrier, !has_address, !link.up)
+        });
         Ok(all.into_iter().next())
     }
 
@@ -409,30 +399,31 @@ impl<'s> Stage<'s> {
         sent(sendto(self.sockets[&(place, None)].as_raw_fd(), packet, &to, MsgFlags::empty()))
     }
 
-    /// Sends a datagram from a host, and from an address and a port of it.
+    /// Sends a datagram from a host and a port.
     ///
     /// # Errors
     /// As those of [`Stage::send`].
-    pub fn send_datagram(&mut self, host: &str, from: SocketAddrV4, to: SocketAddrV4, payload: &[u8]) -> Result<bool> {
+    pub fn send_datagram(&mut self, host: &str, from: u16, to: SocketAddrV4, payload: &[u8]) -> Result<bool> {
         let place = self.host(host)?;
         self.datagram_socket(place, from)?;
         let socket = &self.sockets[&(place, Some(from))];
         sent(sendto(socket.as_raw_fd(), payload, &SockaddrIn::from(to), MsgFlags::empty()))
     }
 
-    /// Has a UDP socket on a host's address and port.
-    fn datagram_socket(&mut self, place: usize, own: SocketAddrV4) -> Result<()> {
-        if self.sockets.contains_key(&(place, Some(own))) {
+    /// Has a UDP socket on a host's port.
+    fn datagram_socket(&mut self, place: usize, port: u16) -> Result<()> {
+        if self.sockets.contains_key(&(place, Some(port))) {
             return Ok(());
         }
         let open = || {
-            let failed = || format!("cannot open a UDP socket on {own}");
+            let failed = || format!("cannot open a UDP socket on port {port}");
             let udp = socket(AddressFamily::Inet, SockType::Datagram, SockFlag::SOCK_CLOEXEC, None).context(failed)?;
-            bind(udp.as_raw_fd(), &SockaddrIn::from(own)).context(failed)?;
+            let any = SockaddrIn::from(SocketAddrV4::new(Ipv4Addr::UNSPECIFIED, port));
+            bind(udp.as_raw_fd(), &any).context(failed)?;
             Ok(udp)
         };
         let opened = namespace::inside(&self.lab.networks.hosts[place], open)?;
-        self.sockets.insert((place, Some(own)), opened);
+        self.sockets.insert((place, Some(port)), opened);
         Ok(())
     }
 

@@ -11,6 +11,7 @@ use crate::grade::packets::{self, ECHO_REQUEST, HEADER, Header, ICMP, TCP, UDP};
 use crate::grade::stage::Stage;
 use crate::grade::submission::Role;
 use crate::pcapng::Direction;
+use crate::topology::Host;
 use crate::trace::evidence;
 use crate::trace::sighting::{self, Datagram, Difference};
 
@@ -248,10 +249,17 @@ fn shows(judge: &mut Judge<'_>) -> Result<()> {
             return Ok(Err(failure));
         }
         let client = stage.topology().tunnel.client.clone();
-        // One of them from an address of the client's host that nobody knows, either.
-        let known = stage.own_address(&client, *to.ip())?;
-        let unknown = stage.another_address(&client, known, seed())?;
-        for (protocol, outer) in [(ICMP, known), (UDP, unknown), (TCP, known)] {
+        // One of them from a host on the other side, if the program hears that: it cannot know which.
+        let hosts = &stage.topology().hosts;
+        let (near, server) = (stage.topology().host(&client)?, stage.topology().host(&stage.topology().tunnel.server)?);
+        let others: Vec<_> =
+            hosts.iter().filter(|host| near.name != host.name && shares_a_network(host, server)).collect();
+        let other = others.get(seed() as usize % others.len().max(1)).copied().unwrap_or(near);
+        let there = SocketAddrV4::new(stage.topology().resolve(other, server), to.port());
+        let is_heard = evidence::look_at(&stage.lab, stage.host(&server.name)?)?.is_bound(there);
+        let (near, other) = ((near.name.clone(), to), (other.name.clone(), there));
+        let second = if is_heard { other } else { near.clone() };
+        for (protocol, (sender, to)) in [(ICMP, near.clone()), (UDP, second), (TCP, near)] {
             let numbers = packets::payload(6, seed());
             let (source, destination) =
                 (Ipv4Addr::new(10, 77, numbers[0], numbers[1]), Ipv4Addr::new(10, 88, numbers[2], numbers[3]));
@@ -262,11 +270,14 @@ fn shows(judge: &mut Judge<'_>) -> Result<()> {
                 _ => packets::tcp_syn(&header, 40_000, 80, 1),
             };
             let packet = packets::ipv4(&header, &content);
-            let from = SocketAddrV4::new(outer, 20_000 + u16::from_be_bytes([numbers[4], numbers[5]]) % 20_000);
-            stage.done.push(format!("sent {to} a datagram from {from} with a packet {source} > {destination}"));
+            let outer = stage.own_address(&sender, *to.ip())?;
+            let port = 20_000 + u16::from_be_bytes([numbers[4], numbers[5]]) % 20_000;
+            stage.done.push(format!(
+                "sent {to} a datagram from port {port} of {sender} with a packet {source} > {destination}"
+            ));
             // What was printed before is not about it.
             let mark = stage.program(place).printed();
-            stage.send_datagram(&client, from, to, &packet)?;
+            stage.send_datagram(&sender, port, to, &packet)?;
             let words = [outer.to_string(), source.to_string(), destination.to_string()];
             let shown = |output: &str| words.iter().all(|word| output.contains(word.as_str()));
             if !stage.wait_for_programs(|stage| Ok(shown(&stage.program(place).output_since(mark))))? {
@@ -282,6 +293,14 @@ fn shows(judge: &mut Judge<'_>) -> Result<()> {
         Ok(Ok(()))
     });
     Ok(())
+}
+
+/// Whether two hosts are on a network that has names for them.
+fn shares_a_network(one: &Host, other: &Host) -> bool {
+    let named =
+        |host: &Host| host.interfaces.iter().filter(|it| it.hostname.is_some()).map(|it| it.network.clone()).collect();
+    let (one_has, other_has): (HashSet<String>, HashSet<String>) = (named(one), named(other));
+    one.name != other.name && !one_has.is_disjoint(&other_has)
 }
 
 /// The address and port of the server, as the client has them.

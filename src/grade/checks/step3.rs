@@ -1,6 +1,6 @@
 //! Step 3: the server writes what is in the datagrams to its own TUN device, and its kernel routes it on.
 
-use std::net::{IpAddr, Ipv4Addr, SocketAddrV4};
+use std::net::{IpAddr, Ipv4Addr};
 use std::time::Duration;
 
 use super::step1::seed;
@@ -100,7 +100,7 @@ fn deliver(stage: &mut Stage<'_>, port: u16, protocol: u8, length: usize, throug
     let to = server_address(stage)?;
     let since = stage.frames.len();
     stage.done.push(format!("sent {to} a datagram with a packet {source} > {destination} of {} bytes", packet.len()));
-    stage.send_datagram(client, SocketAddrV4::new(Ipv4Addr::UNSPECIFIED, port), to, &packet)?;
+    stage.send_datagram(client, port, to, &packet)?;
     let arrived = packets::one_hop_further(&packet);
     let userv = stage.topology().hosts[target].clone();
     let near = &userv.interfaces[0].name;
