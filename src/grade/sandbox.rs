@@ -188,7 +188,10 @@ impl Sandbox {
         if !self.is_open {
             let seen = directory.join("sys");
             fs::create_dir_all(&seen).context(failed)?;
-            namespace::inside(lab.network(host)?, || Ok(show_interfaces(&seen)))?;
+            namespace::inside(lab.network(host)?, || {
+                show_interfaces(&seen);
+                Ok(())
+            })?;
         }
         fs::write(self.directory.join("topology.toml"), &lab.text).context(failed)?;
         let (screen, terminal) = terminal().context(failed)?;

@@ -61,8 +61,8 @@ fn refused(stage: &mut Stage<'_>, from: &End, to: &End, protocol: u8) -> Result<
     let (content, what, answer) = match protocol {
         TCP => (packets::tcp_syn(&header, source, port, seed() as u32), "a TCP SYN", "a TCP RST"),
         _ => {
-            // An odd number of bytes, now and then: whoever counts in words cuts the last one off.
-            let payload = packets::payload(20 + (seed() % 100) as usize | 1, seed());
+            // An odd number of bytes: whoever counts in words cuts the last one off.
+            let payload = packets::payload(21 + 2 * (seed() % 50) as usize, seed());
             (packets::udp(source, port, &payload), "a UDP packet", "an ICMP port unreachable")
         }
     };
