@@ -285,7 +285,7 @@ fn inside(folder: &Path) -> Result<PathBuf> {
                     name(folder),
                     names.join(", ")
                 ))
-                .hint("put them into one"));
+                .hint("put them into one, or name each in a vpnlab.toml"));
             }
         }
     }
