@@ -14,12 +14,14 @@ use crate::grade::stage::Stage;
 use crate::grade::submission::{Role, Submission};
 use crate::grade::worker::{Job, Told};
 
+mod beside;
 mod device;
 mod ports;
 mod step1;
 mod step2;
 mod step3;
 mod step4;
+mod warnings;
 
 /// What the steps are about.
 pub const STEPS: [(u8, &str); 4] = [

@@ -3,30 +3,22 @@
 use std::net::{IpAddr, Ipv4Addr};
 use std::time::{Duration, Instant};
 
-use nix::sys::signal::{Signal, kill};
-use nix::unistd::Pid;
-
 use super::step1::seed;
 use super::step2::server_address;
 use super::step3::{AGAIN, PREPARED, both, target};
-use super::{Failure, Found, Judge, PATIENCE, device, gone, last_line, ports};
+use super::{Failure, Found, Judge, PATIENCE, beside, device, gone, ports, warnings};
 use crate::error::Result;
 use crate::grade::model::{CauseSeen, Ladder, Ladders, Rung};
 use crate::grade::packets::{self, ECHO_REPLY, ECHO_REQUEST, HEADER, Header, ICMP, UDP};
-use crate::grade::sandbox;
 use crate::grade::stage::Stage;
 use crate::grade::submission::Role;
 use crate::pcapng::Direction;
 use crate::trace::cause::Cause;
 use crate::trace::sighting::{self, Leg};
-use crate::trace::{self, Traced, evidence};
+use crate::trace::{self, Traced};
 
 /// How many pings must all be answered.
 const MANY: u16 = 100;
-
-/// How long programs that have nothing to do are looked at, and how much of that time they may compute.
-const IDLE: Duration = Duration::from_millis(500);
-const BUSY: f64 = 0.5;
 
 /// Plays and judges the step.
 ///
@@ -54,7 +46,7 @@ pub fn judge(judge: &mut Judge<'_>) -> Result<()> {
     });
     if !works {
         if went_round {
-            judge.check("step4.only-in-the-tunnel", &mut stage, |stage| only_in_the_tunnel(stage, client));
+            judge.check("step4.only-in-the-tunnel", &mut stage, |stage| beside::only_in_the_tunnel(stage, client));
         }
         return Ok(());
     }
@@ -79,7 +71,7 @@ pub fn judge(judge: &mut Judge<'_>) -> Result<()> {
         Ok(()) => ports::refused_both_ways(stage, inside),
         failed => Ok(failed),
     });
-    if let Some(text) = polls(&mut stage)? {
+    if let Some(text) = warnings::polls(&mut stage)? {
         judge.warn("busy-polling", text);
     }
     // Where the two programs are among those of the stage; a program that is started anew gets another place.
@@ -110,17 +102,17 @@ pub fn judge(judge: &mut Judge<'_>) -> Result<()> {
     });
     // Last, and only to a server that has been judged: it may die of it.
     if stage.program(server_at).runs()
-        && let Some(text) = harmed_by_junk(&mut stage, server_at)?
+        && let Some(text) = warnings::harmed_by_junk(&mut stage, server_at)?
     {
         judge.warn("dies-of-junk", text);
     }
     for place in [client_at, server_at] {
-        if stage.program(place).runs() && !minds_sigterm(&mut stage, place)? {
+        if stage.program(place).runs() && !warnings::minds_sigterm(&mut stage, place)? {
             let host = stage.program(place).host().to_string();
             judge.warn("ignores-sigterm", format!("the program on {host} goes on when it is asked to end (SIGTERM)"));
         }
     }
-    judge.check("step4.only-in-the-tunnel", &mut stage, |stage| only_in_the_tunnel(stage, client));
+    judge.check("step4.only-in-the-tunnel", &mut stage, |stage| beside::only_in_the_tunnel(stage, client));
     Ok(())
 }
 
@@ -431,118 +423,4 @@ fn from_another_port(stage: &mut Stage<'_>, inside: Ipv4Addr, destination: Ipv4A
         Some(datagram) => Err(Box::new(Failure::new(expected(), format!("it went to {}", datagram.to)))),
         None => Err(Box::new(Failure::new(expected(), format!("no reply came to {}", tunnel.client)))),
     })
-}
-
-/// No packet of the tunnel's may have passed another interface of the client than its TUN device.
-fn only_in_the_tunnel(stage: &mut Stage<'_>, client: usize) -> Result<Found> {
-    let tunnel = stage.topology().tunnel.clone();
-    let is_tunnels = |address: &[u8]| {
-        let Ok(octets) = <[u8; 4]>::try_from(address) else { return false };
-        let address = IpAddr::V4(octets.into());
-        tunnel.client_address.contains(&address) || tunnel.routes.iter().any(|net| net.contains(&address))
-    };
-    let wires: Vec<String> =
-        stage.topology().hosts[client].interfaces.iter().map(|interface| interface.name.clone()).collect();
-    for wire in &wires {
-        for direction in [Direction::In, Direction::Out] {
-            let outside = stage.seen(0, client, wire, direction).find(|packet| {
-                packet.first().is_some_and(|byte| byte >> 4 == 4)
-                    && packet.len() >= HEADER
-                    && (is_tunnels(&packet[12..16]) || is_tunnels(&packet[16..20]))
-            });
-            if let Some(packet) = outside {
-                let observed = format!("{wire} of {} saw {}", tunnel.client, crate::packet::describe(packet));
-                let expected = "packets of the tunnel are on the wire in datagrams only";
-                return Ok(Err(Box::new(Failure::new(expected, observed))));
-            }
-            // And those that the client sends to the server's port alone. (From which one the server sends is its own affair.)
-            let beside = stage.seen(0, client, wire, direction).find(|packet| {
-                carried_elsewhere(packet, direction, tunnel.port).is_some_and(|inner| {
-                    inner.len() >= HEADER && (is_tunnels(&inner[12..16]) || is_tunnels(&inner[16..20]))
-                })
-            });
-            if let Some(packet) = beside {
-                let observed = format!("{wire} of {} saw one in {}", tunnel.client, crate::packet::describe(packet));
-                let expected = format!("packets of the tunnel are sent to port {} of the server alone", tunnel.port);
-                return Ok(Err(Box::new(Failure::new(expected, observed))));
-            }
-        }
-    }
-    Ok(Ok(()))
-}
-
-/// The IPv4 packet in another one: behind its header, or in a datagram that is not sent to this port.
-fn carried_elsewhere(packet: &[u8], direction: Direction, port: u16) -> Option<Vec<u8>> {
-    const IP_IN_IP: u8 = 4;
-    let is_whole = |inner: &Vec<u8>| {
-        let length = inner.get(2..4).map(|it| usize::from(u16::from_be_bytes([it[0], it[1]])));
-        inner.first() == Some(&0x45) && length == Some(inner.len())
-    };
-    let inner = match packet.get(9).copied() {
-        _ if packet.first()? >> 4 != 4 => None,
-        Some(IP_IN_IP) => packet.get(usize::from(packet[0] & 0x0f) * 4..).map(<[u8]>::to_vec),
-        Some(UDP) if direction == Direction::Out => {
-            sighting::any_datagram(packet).filter(|it| it.to.port() != port).map(|it| it.payload)
-        }
-        _ => None,
-    };
-    inner.filter(is_whole)
-}
-
-/// Whether the programs compute, or would, though they have nothing to do.
-fn polls(stage: &mut Stage<'_>) -> Result<Option<String>> {
-    let (before, since) = (sandbox::wanted(), Instant::now());
-    stage.pause(IDLE)?;
-    let busy = (sandbox::wanted() - before) / since.elapsed().as_secs_f64();
-    let text = || {
-        format!(
-            "the programs want {busy:.1} s of a processor in a second without traffic: they poll instead of waiting"
-        )
-    };
-    Ok((busy > BUSY).then(text))
-}
-
-/// Sends the server datagrams that are no packets, and then one that is: what comes of it tells whether the program has
-/// outlived them, whenever it comes to read them.
-fn harmed_by_junk(stage: &mut Stage<'_>, server: usize) -> Result<Option<String>> {
-    const PORT: u16 = 19_999;
-    let tunnel = stage.topology().tunnel.clone();
-    let (place, destination) = target(stage)?;
-    let IpAddr::V4(source) = tunnel.client_address.addr() else { return Ok(None) };
-    let to = server_address(stage)?;
-    let header = Header { source, destination, protocol: UDP, ttl: 64, identification: seed() as u16 | 1 };
-    let content = packets::udp(40_000, 40_001, &packets::payload(64, seed()));
-    let packet = packets::ipv4(&header, &content);
-    let near = stage.topology().hosts[place].interfaces[0].name.clone();
-    let since = stage.frames.len();
-    for datagram in [&b"junk"[..], b"", &[0x45; 19], &packet] {
-        stage.send_datagram(&tunnel.client, PORT, to, datagram)?;
-    }
-    let is_there =
-        |stage: &Stage<'_>| stage.seen(since, place, &near, Direction::In).any(|seen| seen.ends_with(&content[8..]));
-    let outlived = |stage: &mut Stage<'_>| Ok(is_there(stage) || !stage.program(server).runs());
-    stage.wait_for_programs(outlived)?;
-    let program = stage.program(server);
-    let said = last_line(&program.output()).to_string();
-    Ok(match (program.runs(), is_there(stage)) {
-        (false, _) => Some(format!("the server's program ended when a datagram was no packet: {said}")),
-        (true, false) => {
-            Some(format!("the server hands on nothing any more after a datagram that was no packet: {said}"))
-        }
-        (true, true) => None,
-    })
-}
-
-/// Whether the program that holds the TUN device of a host ends when it is asked to.
-fn minds_sigterm(stage: &mut Stage<'_>, place: usize) -> Result<bool> {
-    let host = stage.program(place).host().to_string();
-    let state = evidence::look_at(&stage.lab, stage.host(&host)?)?;
-    for holder in state.holders.iter().filter(|holder| !holder.tuns.is_empty()) {
-        let _ = kill(Pid::from_raw(holder.pid), Signal::SIGTERM);
-    }
-    let minds = stage.program(place).wait(Duration::from_secs(1));
-    if minds {
-        stage.program(place).was_ended("it was asked to end (SIGTERM)");
-    }
-    Ok(minds)
 }
