@@ -23,12 +23,14 @@ pub mod evidence;
 pub mod init;
 pub mod model;
 pub mod packets;
+pub mod program;
 pub mod report;
 pub mod rubric;
 pub mod sandbox;
 pub mod stage;
 pub mod submission;
 pub mod trial;
+pub mod usage;
 pub mod watch;
 pub mod worker;
 

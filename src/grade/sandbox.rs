@@ -2,49 +2,31 @@
 //!
 //! Each program has process, mount, hostname and IPC namespaces of its own, on the network of one host. It sees a
 //! read-only system, its own folder, and nothing private; it has CAP_NET_ADMIN and CAP_NET_RAW in that network, and no
-//! other right. It is root of a user namespace whose root is a plain user. What it prints goes through a pseudoterminal,
-//! so that a program that buffers its lines for a pipe is heard as it is by its student.
+//! other right. It is root of a user namespace whose root is a plain user.
 //!
 //! With `--no-sandbox` there is no bubblewrap: a program sees the machine as whoever grades does, has every right in its
 //! lab, and could tamper with its grader. What is left is for programs that are trusted.
 
-use std::collections::VecDeque;
 use std::fs;
-use std::io::{self, Read};
-use std::os::fd::OwnedFd;
 use std::os::unix::fs::{PermissionsExt, symlink};
-use std::os::unix::process::{CommandExt, ExitStatusExt};
+use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, ExitStatus};
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
-use std::thread;
-use std::time::{Duration, Instant};
+use std::process::Command;
 
 use log::debug;
 use nix::mount::{MntFlags, MsFlags, mount, umount2};
-use nix::pty::{Winsize, openpty};
-use nix::sys::signal::{Signal, kill};
-use nix::sys::termios::{OutputFlags, SetArg, tcgetattr, tcsetattr};
-use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
-use nix::unistd::Pid;
 
 use crate::error::{Context, Error, Result};
 use crate::grade::apparmor;
-use crate::grade::model::Transcript;
+use crate::grade::program::{FLOOD, Program, terminal};
+use crate::grade::usage::{MEMORY, PROCESSES};
 use crate::lab::{Lab, names, namespace};
 use crate::programs;
 
-/// How much of what a program prints is kept, and after how much it is ended, in bytes.
-const KEPT: usize = 256 << 10;
-const FLOOD: usize = 16 << 20;
-
-/// The memory of all programs together, in bytes; of one, in virtual addresses, which Python and scapy use many of.
-const MEMORY: u64 = 512 << 20;
+/// The memory of one program, in virtual addresses, which Python and scapy use many of, in bytes.
 const ADDRESSES: u64 = 4 << 30;
 
-/// How many processes the programs may have together, and how many of one submission the kernel allows at all.
-const PROCESSES: usize = 64;
+/// How many processes of one submission the kernel allows at all.
 const MOST_PROCESSES: u32 = 128;
 
 /// The size of a folder that a program may write to, in bytes, of its /dev/shm, and of all else that is its own, like
@@ -354,335 +336,6 @@ fn environment(programs: &str, work: &str, topology: &str, host: &str) -> [(&'st
     ]
 }
 
-/// A pseudoterminal that passes on what is written to it as it is; the side that is read, and the program's.
-fn terminal() -> io::Result<(OwnedFd, OwnedFd)> {
-    let size = Winsize { ws_row: 50, ws_col: 200, ws_xpixel: 0, ws_ypixel: 0 };
-    let pair = openpty(&size, None)?;
-    let mut settings = tcgetattr(&pair.slave)?;
-    settings.output_flags.remove(OutputFlags::OPOST);
-    tcsetattr(&pair.slave, SetArg::TCSANOW, &settings)?;
-    Ok((pair.master, pair.slave))
-}
-
-/// What a program has printed so far: the begin and the end of it.
-#[derive(Debug, Default)]
-struct Printed {
-    begin: Vec<u8>,
-    /// What came after the begin; all of it, or the last of it.
-    end: VecDeque<u8>,
-    total: usize,
-    /// Whether nobody can print any more.
-    is_over: bool,
-}
-
-impl Printed {
-    fn take(&mut self, bytes: &[u8]) {
-        const HALF: usize = KEPT / 2;
-        let (begin, rest) = bytes.split_at((HALF - self.begin.len()).min(bytes.len()));
-        self.begin.extend(begin);
-        self.end.extend(rest);
-        self.end.drain(..self.end.len().saturating_sub(HALF));
-        self.total += bytes.len();
-    }
-
-    /// Whether what is between begin and end is not kept.
-    fn has_gap(&self) -> bool {
-        self.total > self.begin.len() + self.end.len()
-    }
-
-    /// What was printed after so many bytes, as far as it is kept.
-    fn since(&self, mark: usize) -> String {
-        let begin = self.begin.get(mark..).unwrap_or_default();
-        let before_end = self.total - self.end.len();
-        let mut end: Vec<u8> = self.end.iter().copied().skip(mark.saturating_sub(before_end)).collect();
-        if self.has_gap() && mark < before_end {
-            // A line of its own, and the first of the end is one of which there may be the last part alone.
-            end.splice(..0, *b"\n[...]\n");
-        }
-        String::from_utf8_lossy(&[begin, &end].concat()).replace("\r\n", "\n")
-    }
-}
-
-/// A program that runs in a sandbox; ended when dropped.
-#[derive(Debug)]
-pub struct Program {
-    host: String,
-    command: String,
-    child: Child,
-    printed: Arc<Mutex<Printed>>,
-    ended: Option<ExitStatus>,
-    killed: Option<String>,
-}
-
-impl Program {
-    fn new(host: &str, words: &[String], child: Child, screen: OwnedFd) -> Self {
-        let printed = Arc::new(Mutex::new(Printed::default()));
-        let writer = Arc::clone(&printed);
-        thread::spawn(move || {
-            let mut screen = fs::File::from(screen);
-            let mut buffer = [0; 4096];
-            // The program's end is EIO here (pty(7)).
-            while let Ok(length @ 1..) = screen.read(&mut buffer) {
-                writer.lock().unwrap_or_else(PoisonError::into_inner).take(&buffer[..length]);
-            }
-            writer.lock().unwrap_or_else(PoisonError::into_inner).is_over = true;
-        });
-        Self { host: host.into(), command: words.join(" "), child, printed, ended: None, killed: None }
-    }
-
-    /// The host that it runs on.
-    pub fn host(&self) -> &str {
-        &self.host
-    }
-
-    /// Whether it has not ended.
-    pub fn runs(&mut self) -> bool {
-        if self.ended.is_none() {
-            self.ended = self.child.try_wait().ok().flatten();
-        }
-        self.ended.is_none()
-    }
-
-    /// What it has printed, as text; of much the begin and the end.
-    pub fn output(&self) -> String {
-        self.output_since(0)
-    }
-
-    /// How many bytes it has printed.
-    pub fn printed(&self) -> usize {
-        self.printed.lock().unwrap_or_else(PoisonError::into_inner).total
-    }
-
-    /// What it has printed after so many bytes, as text.
-    pub fn output_since(&self, mark: usize) -> String {
-        self.printed.lock().unwrap_or_else(PoisonError::into_inner).since(mark)
-    }
-
-    /// Ends it if it has printed more than anybody can read.
-    pub fn watch(&mut self) {
-        if self.printed() > FLOOD && self.runs() {
-            self.kill(&format!("it printed more than {} MB", FLOOD >> 20));
-        }
-    }
-
-    /// Ends it as Ctrl-C does, so that it can put back what it has changed; and after a while, whatever it does.
-    pub fn end(&mut self, why: &str) {
-        const PATIENCE: Duration = Duration::from_millis(500);
-        if self.killed.is_none() && self.runs() {
-            self.killed = Some(why.into());
-            for pid in descendants(self.child.id() as i32) {
-                let _ = kill(Pid::from_raw(pid), Signal::SIGINT);
-            }
-            self.wait(PATIENCE);
-        }
-        self.kill(why);
-    }
-
-    /// Says that it has ended, or is about to, for a reason of the grader's.
-    pub fn was_ended(&mut self, why: &str) {
-        self.killed.get_or_insert_with(|| why.into());
-    }
-
-    /// Ends it, and all that it has started.
-    pub fn kill(&mut self, why: &str) {
-        self.was_ended(why);
-        // bubblewrap's own process; with it goes the first of the program's process namespace, and so all of that. Without
-        // a sandbox it leads a group.
-        let _ = kill(Pid::from_raw(-(self.child.id() as i32)), Signal::SIGKILL);
-        let _ = self.child.kill();
-        self.ended = self.child.wait().ok();
-    }
-
-    /// Waits a while for its end.
-    pub fn wait(&mut self, patience: Duration) -> bool {
-        let started = Instant::now();
-        while self.runs() && started.elapsed() < patience {
-            thread::sleep(Duration::from_millis(5));
-        }
-        !self.runs()
-    }
-
-    /// Waits a while until all that it printed, to its end, has been read.
-    pub fn wait_for_output(&self, patience: Duration) {
-        let started = Instant::now();
-        let is_over = || self.printed.lock().unwrap_or_else(PoisonError::into_inner).is_over;
-        while !is_over() && started.elapsed() < patience {
-            thread::sleep(Duration::from_millis(1));
-        }
-    }
-
-    /// The exit code of a program that has ended by itself.
-    pub fn exit_code(&self) -> Option<i32> {
-        self.ended.filter(|_| self.killed.is_none()).and_then(|status| status.code())
-    }
-
-    /// What it printed, and how it ended.
-    pub fn transcript(&mut self) -> Transcript {
-        let is_running = self.runs();
-        let end = match (&self.killed, self.ended) {
-            (Some(why), _) => format!("ended by the grader: {why}"),
-            _ if is_running => "still running".into(),
-            (None, Some(status)) => match (status.code(), status.signal()) {
-                (Some(code), _) => format!("exit code {code}"),
-                (None, signal) => format!("signal {}", signal.unwrap_or(0)),
-            },
-            (None, None) => "gone".into(),
-        };
-        let truncated = self.printed.lock().unwrap_or_else(PoisonError::into_inner).has_gap();
-        Transcript { host: self.host.clone(), command: self.command.clone(), output: self.output(), truncated, end }
-    }
-}
-
-impl Drop for Program {
-    fn drop(&mut self) {
-        if self.runs() {
-            self.end("the check was over");
-        }
-    }
-}
-
-/// The processes of all sandboxes: everything in this process namespace but the grader itself.
-fn inhabitants() -> Vec<i32> {
-    let own = std::process::id() as i32;
-    let entries = fs::read_dir("/proc").into_iter().flatten().flatten();
-    let pids = entries.filter_map(|entry| entry.file_name().to_str()?.parse::<i32>().ok());
-    pids.filter(|pid| *pid != own).collect()
-}
-
-/// The processes that a process has started, and those that these have; without bubblewrap's own, which a signal would end.
-fn descendants(of: i32) -> Vec<i32> {
-    let told = |pid: i32| {
-        let stat = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
-        let (name, fields) = stat.split_once('(')?.1.rsplit_once(") ")?;
-        Some((pid, fields.split(' ').nth(1)?.parse::<i32>().ok()?, name == "bwrap"))
-    };
-    let all: Vec<(i32, i32, bool)> = inhabitants().into_iter().filter_map(told).collect();
-    let mut found = vec![of];
-    let mut place = 0;
-    while let Some(parent) = found.get(place).copied() {
-        found.extend(all.iter().filter(|(_, its, _)| *its == parent).map(|(pid, ..)| *pid));
-        place += 1;
-    }
-    found.retain(|pid| all.iter().any(|(it, _, is_bubblewrap)| it == pid && !is_bubblewrap));
-    found
-}
-
-/// The sum of some lines of a process's file in /proc, in bytes: each is a name, a number and `kB` (proc_pid_status(5)).
-fn kilobytes(pid: i32, file: &str, names: &[&str]) -> u64 {
-    let text = fs::read_to_string(format!("/proc/{pid}/{file}")).unwrap_or_default();
-    let numbers = text.lines().filter_map(|line| {
-        let (name, rest) = line.split_once(':')?;
-        let number = rest.split_whitespace().next()?.parse::<u64>().ok()?;
-        names.contains(&name).then_some(number)
-    });
-    numbers.sum::<u64>() << 10
-}
-
-/// How many seconds of processor time the programs that run have used (proc_pid_stat(5), utime and stime).
-pub fn computed() -> f64 {
-    let ticks = inhabitants().into_iter().map(|pid| {
-        let stat = fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
-        let fields = stat.rsplit_once(')').map_or("", |(_, fields)| fields);
-        fields.split_whitespace().skip(11).take(2).filter_map(|field| field.parse::<u64>().ok()).sum::<u64>()
-    });
-    // The kernel tells them in hundredths of a second on every Linux (sysconf(3), _SC_CLK_TCK).
-    ticks.sum::<u64>() as f64 / 100.0
-}
-
-/// How many seconds of processor time the programs that run have wanted: what they used, and what they waited for while
-/// others used it; where the kernel does not tell that, what they used.
-pub fn wanted() -> f64 {
-    scheduled().map_or_else(computed, |(used, waited)| used + waited)
-}
-
-/// How many seconds the programs that run have waited for a processor while others used it; none where that is not told.
-pub fn starved() -> f64 {
-    scheduled().map_or(0.0, |(_, waited)| waited)
-}
-
-/// The seconds that the threads of all programs have run, and have waited to run (/proc/PID/task/TID/schedstat,
-/// Documentation/scheduler/sched-stats.rst).
-fn scheduled() -> Option<(f64, f64)> {
-    let tasks = inhabitants().into_iter().flat_map(|pid| fs::read_dir(format!("/proc/{pid}/task"))).flatten().flatten();
-    let told = tasks.filter_map(|task| {
-        let text = fs::read_to_string(task.path().join("schedstat")).ok()?;
-        let mut seconds = text.split(' ').map_while(|word| word.parse::<u64>().ok()).map(|it| it as f64 / 1e9);
-        Some((seconds.next()?, seconds.next()?))
-    });
-    told.reduce(|sum, it| (sum.0 + it.0, sum.1 + it.1))
-}
-
-/// Says whether the programs use more of the machine than they may.
-fn excess() -> Option<String> {
-    let all = inhabitants();
-    if all.len() > PROCESSES {
-        return Some(format!("it had more than {PROCESSES} processes"));
-    }
-    let sum = |file: &str, names: &[&str]| all.iter().map(|pid| kilobytes(*pid, file, names)).sum::<u64>();
-    // What several share counts several times here, so that the exact number, which costs more, is asked for seldom.
-    let is_large = sum("status", &["RssAnon", "RssShmem"]) > MEMORY;
-    (is_large && sum("smaps_rollup", &["Pss_Anon", "Pss_Shmem"]) > MEMORY)
-        .then(|| format!("it used more than {} MB of memory", MEMORY >> 20))
-}
-
-/// Looks at the programs all the time, and ends them all if they use more of the machine than they may.
-#[derive(Debug)]
-pub struct Watcher {
-    found: Arc<Mutex<Option<String>>>,
-    over: Arc<AtomicBool>,
-}
-
-impl Watcher {
-    /// Begins to look.
-    pub fn start() -> Self {
-        const PAUSE: Duration = Duration::from_millis(50);
-        let (found, over) = (Arc::default(), Arc::new(AtomicBool::new(false)));
-        let watcher = Self { found: Arc::clone(&found), over: Arc::clone(&over) };
-        thread::spawn(move || {
-            while !over.load(Ordering::Relaxed) {
-                if let Some(excess) = excess() {
-                    found.lock().unwrap_or_else(PoisonError::into_inner).get_or_insert(excess);
-                    kill_all(&inhabitants());
-                }
-                thread::sleep(PAUSE);
-            }
-        });
-        watcher
-    }
-
-    /// What was too much, if anything was.
-    pub fn excess(&self) -> Option<String> {
-        self.found.lock().unwrap_or_else(PoisonError::into_inner).clone()
-    }
-}
-
-impl Drop for Watcher {
-    fn drop(&mut self) {
-        self.over.store(true, Ordering::Relaxed);
-    }
-}
-
-fn kill_all(pids: &[i32]) {
-    for pid in pids {
-        let _ = kill(Pid::from_raw(*pid), Signal::SIGKILL);
-    }
-}
-
-/// Ends every process of the submission, whatever it is and wherever it went; returns when none is left.
-pub fn end_all() {
-    let started = Instant::now();
-    loop {
-        let left = inhabitants();
-        if left.is_empty() || started.elapsed() > Duration::from_secs(5) {
-            return;
-        }
-        kill_all(&left);
-        // This is the first process here: what has lost its parent is its to bury.
-        while matches!(waitpid(None, Some(WaitPidFlag::WNOHANG)), Ok(status) if status != WaitStatus::StillAlive) {}
-        thread::sleep(Duration::from_millis(2));
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -699,26 +352,6 @@ mod tests {
             let private = ["/etc", "/etc/ssl", "/etc/passwd", "/etc/shadow", "/etc/ssh", "/etc/npmrc", "/etc/pip.conf"];
             assert!(!private.contains(&path.as_str()), "{path}");
         }
-    }
-
-    #[test]
-    fn of_what_is_printed_the_begin_and_the_end_are_kept() {
-        let mut printed = Printed::default();
-        printed.take(b"begin\r\n");
-        assert_eq!(
-            (printed.since(0), printed.since(3), printed.since(7)),
-            ("begin\n".into(), "in\n".into(), "".into())
-        );
-        for _ in 0..KEPT / 8 {
-            printed.take(b"a line.\n");
-        }
-        assert!(printed.has_gap() && printed.begin.len() + printed.end.len() == KEPT);
-        let mark = printed.total;
-        assert_eq!(printed.since(mark), "");
-        printed.take(b"the end\n");
-        assert_eq!((printed.since(mark), printed.since(mark - 6)), ("the end\n".into(), "line.\nthe end\n".into()));
-        let all = printed.since(0);
-        assert!(all.starts_with("begin\na line.") && all.contains("\n[...]\n") && all.ends_with("line.\nthe end\n"));
     }
 
     /// What the stand-in prints and how it ends.

@@ -14,8 +14,10 @@ use nix::sys::socket::{AddressFamily, MsgFlags, SockFlag, SockProtocol, SockType
 use crate::error::{Context, Error, Result};
 use crate::grade::checks::PATIENCE;
 use crate::grade::model::Transcript;
-use crate::grade::sandbox::{self, Program, Sandbox, Watcher};
+use crate::grade::program::Program;
+use crate::grade::sandbox::Sandbox;
 use crate::grade::submission::{Role, Submission};
+use crate::grade::usage::{self, Watcher};
 use crate::lab::build::{self, Marks, Networks};
 use crate::lab::capture::{Capture, Frame};
 use crate::lab::{Lab, Mode, namespace, sysctl};
@@ -219,12 +221,12 @@ impl<'s> Stage<'s> {
         const LEAST: Duration = Duration::from_millis(10);
         let (mut left, mut given) = (patience, Duration::ZERO);
         while left >= LEAST && self.excess().is_none() {
-            let before = sandbox::starved();
+            let before = usage::starved();
             if self.wait(left, &mut so)? {
                 return Ok(true);
             }
             given += left;
-            let starved = Duration::from_secs_f64((sandbox::starved() - before).max(0.0));
+            let starved = Duration::from_secs_f64((usage::starved() - before).max(0.0));
             left = starved.min(left).min((patience * LONGEST_START).saturating_sub(given));
         }
         Ok(false)
@@ -316,7 +318,7 @@ impl<'s> Stage<'s> {
         self.programs.iter_mut().for_each(Program::watch);
         if let Some(excess) = self.watcher.excess() {
             self.programs.iter_mut().for_each(|program| program.kill(&excess));
-            sandbox::end_all();
+            usage::end_all();
         }
     }
 
@@ -447,7 +449,7 @@ impl<'s> Stage<'s> {
 impl Drop for Stage<'_> {
     fn drop(&mut self) {
         self.programs.clear();
-        sandbox::end_all();
+        usage::end_all();
     }
 }
 

@@ -13,8 +13,8 @@ use super::step2::server_address;
 use super::step3::target;
 use crate::error::Result;
 use crate::grade::packets::{self, Header, UDP};
-use crate::grade::sandbox;
 use crate::grade::stage::Stage;
+use crate::grade::usage;
 use crate::pcapng::Direction;
 use crate::trace::evidence;
 
@@ -27,9 +27,9 @@ const BUSY: f64 = 0.5;
 /// # Errors
 /// The grader's own.
 pub fn polls(stage: &mut Stage<'_>) -> Result<Option<String>> {
-    let (before, since) = (sandbox::wanted(), Instant::now());
+    let (before, since) = (usage::wanted(), Instant::now());
     stage.pause(IDLE)?;
-    let busy = (sandbox::wanted() - before) / since.elapsed().as_secs_f64();
+    let busy = (usage::wanted() - before) / since.elapsed().as_secs_f64();
     let text = || {
         format!(
             "the programs want {busy:.1} s of a processor in a second without traffic: they poll instead of waiting"
