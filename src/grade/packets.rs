@@ -75,6 +75,17 @@ pub fn one_hop_further(packet: &[u8]) -> Vec<u8> {
     packet
 }
 
+/// Whether bytes are an IPv4 or an IPv6 packet, by the length that they state (RFC 791 section 3.1, RFC 8200 section 3).
+pub fn is_packet(bytes: &[u8]) -> bool {
+    const IPV6_HEADER: usize = 40;
+    let word = |at: usize| bytes.get(at..at + 2).map(|it| usize::from(u16::from_be_bytes([it[0], it[1]])));
+    match bytes.first().map(|byte| byte >> 4) {
+        Some(4) => bytes.len() >= HEADER && word(2) == Some(bytes.len()),
+        Some(6) => bytes.len() >= IPV6_HEADER && word(4) == Some(bytes.len() - IPV6_HEADER),
+        _ => false,
+    }
+}
+
 /// Sets the checksum of a packet's header.
 fn sum_up(packet: &mut [u8]) {
     // The checksum's own place, as 16-bit words, is skipped.
@@ -211,6 +222,16 @@ mod tests {
             }
             assert!(own[1] != 0 && own[1] & 3 == 0 && own[8] > 64 && further[8] == own[8] - 1);
         }
+    }
+
+    #[test]
+    fn packets_are_told_from_what_begins_like_one() {
+        let packet = ipv4(&HEADER_1, b"abc");
+        assert!(is_packet(&packet) && !is_packet(&packet[..22]) && !is_packet(&packet[..2]) && !is_packet(&[]));
+        let mut solicitation = vec![0; 48];
+        (solicitation[0], solicitation[5]) = (0x60, 8);
+        assert!(is_packet(&solicitation) && !is_packet(&solicitation[..40]));
+        assert!(!is_packet(b"hello") && !is_packet(b"E is the first byte of an IPv4 packet"));
     }
 
     #[test]

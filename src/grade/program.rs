@@ -40,11 +40,11 @@ pub fn terminal() -> io::Result<(OwnedFd, OwnedFd)> {
     Ok((pair.master, pair.slave))
 }
 
-/// What a program has printed so far: the begin and the end of it.
+/// What a program has printed so far: the beginning and the end of it.
 #[derive(Debug, Default)]
 struct Printed {
     begin: Vec<u8>,
-    /// What came after the begin; all of it, or the last of it.
+    /// What came after the beginning; all of it, or the last of it.
     end: VecDeque<u8>,
     total: usize,
     /// Whether nobody can print any more.
@@ -61,7 +61,7 @@ impl Printed {
         self.total += bytes.len();
     }
 
-    /// Whether what is between begin and end is not kept.
+    /// Whether what is between beginning and end is not kept.
     fn has_gap(&self) -> bool {
         self.total > self.begin.len() + self.end.len()
     }
@@ -120,7 +120,7 @@ impl Program {
         self.ended.is_none()
     }
 
-    /// What it has printed, as text; of much the begin and the end.
+    /// What it has printed, as text; of much the beginning and the end.
     pub fn output(&self) -> String {
         self.output_since(0)
     }

@@ -330,16 +330,19 @@ impl<'s> Stage<'s> {
         self.on(host, Net::links_and_addresses)
     }
 
-    /// The TUN or TAP device of a host, if there is one; of several one that a program has open, and has set up.
+    /// The TUN or TAP device of a host, if there is one; of several one that a program has open, and has given an
+    /// address, best one of the tunnel's.
     ///
     /// # Errors
     /// The kernel does not tell.
     pub fn tun(&self, host: &str) -> Result<Option<(Link, Vec<IpNet>)>> {
         let mut all = self.links(host)?;
         all.retain(|(link, _)| link.is_tun || link.is_tap);
+        let near = self.topology().tunnel.client_address;
         all.sort_by_key(|(link, addresses)| {
+            let is_tunnels = addresses.iter().any(|address| near.contains(&address.addr()));
             let has_address = addresses.iter().any(|address| address.addr().is_ipv4());
-            (!link.has_carrier, !has_address, !link.up)
+            (!link.has_carrier, !is_tunnels, !has_address, !link.up)
         });
         Ok(all.into_iter().next())
     }
@@ -401,6 +404,31 @@ impl<'s> Stage<'s> {
         sent(sendto(self.sockets[&(place, None)].as_raw_fd(), packet, &to, MsgFlags::empty()))
     }
 
+    /// Waits until the kernel leads an address into the TUN device of the client: by the device's own address, at once; or by a
+    /// route that the program sets later. Where it never does, what comes of that is for the check to say.
+    ///
+    /// # Errors
+    /// As those of [`Stage::wait`].
+    pub fn await_route(&mut self, to: Ipv4Addr) -> Result<()> {
+        let host = self.topology().tunnel.client.clone();
+        let leads = |stage: &mut Self| {
+            let Some((tun, _)) = stage.tun(&host)? else { return Ok(true) };
+            let hop = stage.on(&host, |net| net.route_to(to.into()))?;
+            Ok(hop.is_some_and(|hop| hop.link == Some(tun.index)))
+        };
+        self.wait_to_start(self.start_timeout, leads).map(drop)
+    }
+
+    /// Closes the socket on a host's port.
+    ///
+    /// # Errors
+    /// There is no such host.
+    pub fn close(&mut self, host: &str, port: u16) -> Result<()> {
+        let place = self.host(host)?;
+        self.sockets.remove(&(place, Some(port)));
+        Ok(())
+    }
+
     /// Sends a datagram from a host and a port.
     ///
     /// # Errors
@@ -453,13 +481,15 @@ impl Drop for Stage<'_> {
     }
 }
 
-/// Whether something was sent; a host without a route to the destination does not.
+/// Whether something was sent; a host without a route to the destination does not, or one whose program has forbidden it.
 fn sent(result: Result<usize, Errno>) -> Result<bool> {
     match result {
         Ok(_) => Ok(true),
         // A datagram that nobody took before is told by the next one.
         Err(Errno::ECONNREFUSED | Errno::ENOBUFS) => Ok(true),
         Err(Errno::ENETUNREACH | Errno::EHOSTUNREACH | Errno::ENETDOWN) => Ok(false),
+        // The program has set a filter, or a route that forbids it; or the MTU just now.
+        Err(Errno::EPERM | Errno::EACCES | Errno::EINVAL | Errno::EMSGSIZE) => Ok(false),
         Err(errno) => Err(Error::failed("cannot send a packet").because(errno)),
     }
 }

@@ -64,13 +64,14 @@ impl Watch {
     /// Returns when there is no interface any more.
     ///
     /// # Errors
-    /// Somebody else holds one of the namespaces.
+    /// Somebody else holds one of the namespaces, or the kernel is slow.
     pub fn wait(self) -> Result<()> {
         let started = Instant::now();
         while !self.0.iter().all(is_empty) {
             if started.elapsed() > TIMEOUT {
-                return Err(Error::failed("the lab is down, but a program outside it holds its links still")
-                    .hint("a `vpnlab watch` that Ctrl-Z has stopped does: `fg`, and it ends"));
+                return Err(Error::failed("the lab is down, but the kernel has not taken its links back").hint(
+                    "a program outside may hold them, as a `vpnlab watch` that Ctrl-Z has stopped: `fg` ends that",
+                ));
             }
             thread::sleep(Duration::from_millis(1));
         }

@@ -100,7 +100,7 @@ for_each_user! {
         tmux.types(&["C-z"]);
         tmux.shows("the shell", |screen| screen.iter().any(|line| line.contains("Stopped")));
         let done = lab.lab(&["down"]).expect(1);
-        assert!(done.stderr.starts_with("vpnlab: the lab is down, but a program outside it holds its links"), "{done:#?}");
+        assert!(done.stderr.starts_with("vpnlab: the lab is down, but the kernel has not taken its links back"), "{done:#?}");
         assert!(done.stderr.contains("`fg`"), "{done:#?}");
         tmux.types(&["fg", "Enter"]);
         tmux.shows_text(&format!("lab {} is down", lab.name));

@@ -4,12 +4,13 @@ use std::net::IpAddr;
 
 use super::{Failure, Found};
 use crate::error::Result;
-use crate::grade::packets::{HEADER, UDP};
+use crate::grade::packets::{self, HEADER, UDP};
 use crate::grade::stage::Stage;
 use crate::pcapng::Direction;
 use crate::trace::sighting;
 
-/// No packet of the tunnel's may have passed another interface of the client than its TUN device.
+/// No packet of the tunnel's may have passed another interface of the client than its TUN device, but in a datagram, and the
+/// client may have sent that to the server's port alone.
 ///
 /// # Errors
 /// The grader's own.
@@ -53,10 +54,6 @@ pub fn only_in_the_tunnel(stage: &mut Stage<'_>, client: usize) -> Result<Found>
 /// The IPv4 packet in another one: behind its header, or in a datagram that is not sent to this port.
 fn carried_elsewhere(packet: &[u8], direction: Direction, port: u16) -> Option<Vec<u8>> {
     const IP_IN_IP: u8 = 4;
-    let is_whole = |inner: &Vec<u8>| {
-        let length = inner.get(2..4).map(|it| usize::from(u16::from_be_bytes([it[0], it[1]])));
-        inner.first() == Some(&0x45) && length == Some(inner.len())
-    };
     let inner = match packet.get(9).copied() {
         _ if packet.first()? >> 4 != 4 => None,
         Some(IP_IN_IP) => packet.get(usize::from(packet[0] & 0x0f) * 4..).map(<[u8]>::to_vec),
@@ -65,5 +62,5 @@ fn carried_elsewhere(packet: &[u8], direction: Direction, port: u16) -> Option<V
         }
         _ => None,
     };
-    inner.filter(is_whole)
+    inner.filter(|inner| inner.first().is_some_and(|byte| byte >> 4 == 4) && packets::is_packet(inner))
 }

@@ -93,7 +93,7 @@ fn refused(stage: &mut Stage<'_>, from: &End, to: &End, protocol: u8) -> Result<
 fn unchanged(stage: &mut Stage<'_>, since: usize, sent: &[u8], to: &End, what: &str) -> Result<Found> {
     stage.pause(AGAIN)?;
     let expected = packets::one_hop_further(sent);
-    // Whatever else has become of it, its ends and its first bytes are those.
+    // By its protocol, addresses and ports; the rest may have been changed.
     let is_it =
         |packet: &&[u8]| packet.get(9) == Some(&sent[9]) && packet.get(12..HEADER + 4) == Some(&sent[12..HEADER + 4]);
     let came: Vec<&[u8]> = stage.seen(since, to.host, &to.interface, Direction::In).filter(is_it).collect();

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use pnet_packet::util::checksum;
 
-use super::{Failure, Found, Judge, PATIENCE, SILENCE, await_an_end, device, ending, gone, last_line};
+use super::{Failure, Found, Judge, SILENCE, await_an_end, device, ending, gone, last_line};
 use crate::error::Result;
 use crate::grade::packets::{
     self, ECHO_REPLY, ECHO_REQUEST, HEADER, Header, ICMP, MASK_REQUEST, TIMESTAMP_REQUEST, UDP,
@@ -46,7 +46,7 @@ fn reads(judge: &mut Judge<'_>) -> Result<()> {
         // Which addresses is not to be known beforehand.
         let numbers = packets::payload(3, seed());
         let targets: Vec<Ipv4Addr> = numbers.iter().map(|number| behind(stage, 3 + number % 250)).collect();
-        is_led(stage, targets[0])?;
+        stage.await_route(targets[0])?;
         // What was printed before is not about them.
         let mark = stage.program(place).printed();
         for target in &targets {
@@ -59,10 +59,10 @@ fn reads(judge: &mut Judge<'_>) -> Result<()> {
             return Ok(Ok(()));
         }
         let list: Vec<_> = targets.iter().map(ToString::to_string).collect();
-        let output = stage.program(place).output();
+        let output = stage.program(place).output_since(mark);
         let failure = Failure::new(
             format!("lines with the packets' addresses: {}", list.join(", ")),
-            format!("they are not among what it printed; last: {}", last_line(&output)),
+            format!("they are not among what it printed from then on; last: {}", last_line(&output)),
         );
         Ok(Err(Box::new(failure)))
     });
@@ -79,7 +79,6 @@ fn answers(judge: &mut Judge<'_>) -> Result<()> {
     }
     let first = judge.check("step1.ping-replies", &mut stage, |stage| {
         let target = behind(stage, 4);
-        is_led(stage, target)?;
         ping(stage, &Ping { target, identifier: seed() as u16, sequence: seed() as u16 | 0x100, length: 56 })
     });
     let mut has_died = false;
@@ -114,18 +113,6 @@ fn answers(judge: &mut Judge<'_>) -> Result<()> {
         lives(judge, &mut stage, place);
     }
     Ok(())
-}
-
-/// Waits until the kernel leads an address into the TUN device of useru: by the device's own address, at once; or by a route that
-/// the program sets later. Where it never does, the check says so.
-fn is_led(stage: &mut Stage<'_>, target: Ipv4Addr) -> Result<()> {
-    let host = stage.topology().tunnel.client.clone();
-    let led = |stage: &mut Stage<'_>| {
-        let Some((tun, _)) = stage.tun(&host)? else { return Ok(true) };
-        let hop = stage.on(&host, |net| net.route_to(target.into()))?;
-        Ok(hop.is_some_and(|hop| hop.link == Some(tun.index)))
-    };
-    stage.wait_to_start(PATIENCE, led).map(drop)
 }
 
 /// What a check does.
@@ -237,6 +224,7 @@ fn ping(stage: &mut Stage<'_>, ping: &Ping) -> Result<Found> {
     stage.done.push(format!(
         "sent an echo request to {target}: {length} bytes, identifier {identifier}, sequence number {sequence}"
     ));
+    stage.await_route(target)?;
     stage.send(&host, &request)?;
     let is_reply = |packet: &[u8]| packet.get(9) == Some(&ICMP) && packet.get(HEADER) == Some(&ECHO_REPLY);
     let replied = |stage: &mut Stage<'_>| Ok(stage.seen(since, place, &tun.name, Direction::In).any(is_reply));

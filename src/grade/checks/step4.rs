@@ -1,6 +1,6 @@
 //! Step 4: both directions. Each ping is followed through the whole lab, so that one that found another way fails.
 
-use std::net::{IpAddr, Ipv4Addr};
+use std::net::{IpAddr, Ipv4Addr, SocketAddrV4};
 use std::time::{Duration, Instant};
 
 use super::step1::seed;
@@ -14,7 +14,7 @@ use crate::grade::stage::Stage;
 use crate::grade::submission::Role;
 use crate::pcapng::Direction;
 use crate::trace::cause::Cause;
-use crate::trace::sighting::{self, Leg};
+use crate::trace::sighting::{self, Datagram, Leg};
 use crate::trace::{self, Traced};
 
 /// How many pings must all be answered.
@@ -76,15 +76,15 @@ pub fn judge(judge: &mut Judge<'_>) -> Result<()> {
     }
     // Where the two programs are among those of the stage; a program that is started anew gets another place.
     let (server_at, mut client_at) = (0, 1);
-    let is_same_server = judge.submission.command(Role::VpnServer) == judge.submission.command(Role::Server);
     judge.check("step4.client-moves", &mut stage, |stage| {
         stage.end(client_at);
         // The new one's device is not to be taken for the old one's.
         if !stage.wait(PATIENCE, |stage| Ok(stage.tun(&tunnel.client)?.is_none()))? {
             stage.done.push("the TUN device outlives its program".into());
         }
-        // A server of the handout's needs nothing but datagrams to know a client; another one may have a greeting of its own.
-        if is_same_server && let Err(failure) = from_another_port(stage, inside, address)? {
+        if !greets(stage, client)
+            && let Err(failure) = from_another_port(stage, inside, address)?
+        {
             return Ok(Err(failure));
         }
         client_at = stage.start(Role::VpnClient)?;
@@ -401,26 +401,47 @@ fn from_another_port(stage: &mut Stage<'_>, inside: Ipv4Addr, destination: Ipv4A
     stage.pause(AGAIN)?;
     let to = server_address(stage)?;
     let own = 20_000 + (seed() % 10_000) as u16;
-    let identifier = seed() as u16;
-    let message = packets::icmp(ECHO_REQUEST, identifier, 1, &packets::payload(56, seed()));
+    let message = packets::icmp(ECHO_REQUEST, seed() as u16, 1, &packets::payload(56, seed()));
     let header = Header { source: inside, destination, protocol: ICMP, ttl: 64, identification: seed() as u16 | 1 };
     let since = stage.frames.len();
-    stage.done.push(format!("sent {to} a datagram from port {} with a ping {inside} > {destination}", own));
+    stage.done.push(format!("sent {to} a datagram from port {own} with a ping {inside} > {destination}"));
     stage.send_datagram(&tunnel.client, own, to, &packets::ipv4(&header, &message))?;
-    let reply = |stage: &Stage<'_>| {
-        let frames = stage.frames.get(since..).unwrap_or_default().iter();
-        let came =
-            frames.filter(|(host, frame)| *host == client && frame.direction == Direction::In && !frame.is_foreign);
-        came.filter_map(|(_, frame)| sighting::any_datagram(frame.packet()?)).find(|datagram| {
-            let payload = &datagram.payload;
+    // Where replies to it went: a server that keeps its clients may send to several.
+    let replies = |stage: &Stage<'_>| -> Vec<SocketAddrV4> {
+        let came = datagrams(stage, since, client, Direction::In);
+        let is_reply = |payload: &[u8]| {
             payload.get(HEADER) == Some(&ECHO_REPLY) && payload.get(HEADER + 4..) == Some(&message[4..])
-        })
+        };
+        came.filter(|datagram| is_reply(&datagram.payload)).map(|datagram| datagram.to).collect()
     };
-    stage.wait_for_programs(|stage| Ok(reply(stage).is_some_and(|datagram| datagram.to.port() == own)))?;
-    let expected = || format!("a client on port {} is sent the reply to its ping there", own);
-    Ok(match reply(stage) {
-        Some(datagram) if datagram.to.port() == own => Ok(()),
-        Some(datagram) => Err(Box::new(Failure::new(expected(), format!("it went to {}", datagram.to)))),
-        None => Err(Box::new(Failure::new(expected(), format!("no reply came to {}", tunnel.client)))),
-    })
+    let came = stage.wait_for_programs(|stage| Ok(replies(stage).iter().any(|to| to.port() == own)))?;
+    stage.close(&tunnel.client, own)?;
+    if came {
+        return Ok(Ok(()));
+    }
+    let observed = match replies(stage).first() {
+        Some(other) => format!("it went to {other}"),
+        None => format!("no reply came to {}", tunnel.client),
+    };
+    Ok(Err(Box::new(Failure::new(format!("a client on port {own} is sent the reply to its ping there"), observed))))
+}
+
+/// Whether a client has sent datagrams without a packet in them: its server may know clients by a greeting, which the grader
+/// has not.
+fn greets(stage: &Stage<'_>, client: usize) -> bool {
+    let port = stage.topology().tunnel.port;
+    let mut sent = datagrams(stage, 0, client, Direction::Out).filter(|it| it.to.port() == port && !it.fragment);
+    sent.any(|datagram| !packets::is_packet(&datagram.payload))
+}
+
+/// The datagrams that have passed a host in one direction since a moment.
+fn datagrams<'s>(
+    stage: &'s Stage<'_>,
+    since: usize,
+    host: usize,
+    direction: Direction,
+) -> impl Iterator<Item = Datagram> + 's {
+    let frames = stage.frames.get(since..).unwrap_or_default().iter();
+    let passed = frames.filter(move |(at, frame)| *at == host && frame.direction == direction && !frame.is_foreign);
+    passed.filter_map(|(_, frame)| sighting::any_datagram(frame.packet()?))
 }
