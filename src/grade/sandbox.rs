@@ -23,11 +23,11 @@ use crate::grade::usage::{MEMORY, PROCESSES};
 use crate::lab::{Lab, names, namespace};
 use crate::programs;
 
-/// The memory of one program, in virtual addresses, which Python and scapy use many of, in bytes.
-const ADDRESSES: u64 = 4 << 30;
+/// The memory of one program, in virtual addresses, in bytes: Java reserves half of what there is, and needs much beside it.
+const ADDRESSES: u64 = 64 << 30;
 
-/// How many processes of one submission the kernel allows at all.
-const MOST_PROCESSES: u32 = 128;
+/// How many processes of one submission the kernel allows at all, threads among them.
+const MOST_PROCESSES: u32 = 512;
 
 /// The size of a folder that a program may write to, in bytes, of its /dev/shm, and of all else that is its own, like
 /// /run and /var/log; how much processor time a process has, in seconds.
@@ -185,7 +185,7 @@ impl Sandbox {
             &format!("--as={ADDRESSES}"),
             &format!("--cpu={PROCESSOR}"),
             &format!("--fsize={DISK}"),
-            "--nofile=1024",
+            "--nofile=1024:4096",
             "--core=0",
         ]);
         match self.is_open {

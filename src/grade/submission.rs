@@ -370,7 +370,9 @@ fn read_file(folder: &Path, path: PathBuf, room: &mut u64) -> Result<Entry> {
             path.display()
         ))
     })?;
-    let executable = metadata.permissions().mode() & 0o111 != 0;
+    // An archive or a download often loses that it is a program.
+    let is_program = bytes.starts_with(b"#!") || bytes.starts_with(b"\x7fELF");
+    let executable = is_program || metadata.permissions().mode() & 0o111 != 0;
     Ok(Entry { path, bytes: Some(bytes), executable })
 }
 
