@@ -419,9 +419,10 @@ fn end(running: Running) {
 
 /// Makes `repository`, a copy of the repository; `home`, and `bin` with vpnlab and a sudo for whoever is root already.
 fn copy_repository(directory: &Path) {
-    let script = "set -e; cd \"$2\"; mkdir -p \"$1/repository/tests\" \"$1/home\" \"$1/bin\"; \
-        for it in *; do case $it in target|tests) ;; *) cp -rP \"$it\" \"$1/repository/\";; esac; done; \
-        rm -rf \"$1/repository/fuzz/target\" \"$1/repository/fuzz/corpus\"; cp -rP tests/fixtures tests/docs \"$1/repository/tests/\"; \
+    // What is built and what the fuzz targets have learned is large, and no part of it.
+    let script = "set -e; cd \"$2\"; mkdir -p \"$1/repository/tests\" \"$1/repository/fuzz\" \"$1/home\" \"$1/bin\"; \
+        for it in * fuzz/*; do case $it in target|tests|fuzz|fuzz/target|fuzz/corpus|fuzz/artifacts) ;; \
+        *) cp -rP \"$it\" \"$1/repository/$it\";; esac; done; cp -rP tests/fixtures tests/docs \"$1/repository/tests/\"; \
         rm -rf \"$1/repository/tests/fixtures/submissions/nasty\"; ln -s \"$3\" \"$1/bin/vpnlab\"; \
         printf '#!/bin/sh\\nexec \"$@\"\\n' >\"$1/bin/sudo\"; chmod 755 \"$1\" \"$1/bin/sudo\"; \
         [ \"$4\" = 0 ] && chown -hR 65534:65534 \"$1\" || true";
