@@ -115,7 +115,8 @@ fn shows_colours(stream: &impl IsTerminal) -> bool {
 
 /// Writes a line to standard error; lost where nobody reads it.
 pub fn error_line(line: impl Display) {
-    let _ = writeln!(stderr(), "{line}");
+    // At once: a step's two processes have one stderr, and so have programs side by side.
+    let _ = stderr().write_all(format!("{line}\n").as_bytes());
 }
 
 #[cfg(test)]
