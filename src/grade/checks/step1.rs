@@ -43,9 +43,11 @@ fn reads(judge: &mut Judge<'_>) -> Result<()> {
         return Ok(());
     }
     judge.check("step1.tun-prints", &mut stage, |stage| {
-        // Which addresses is not to be known beforehand.
-        let numbers = packets::payload(3, seed());
-        let targets: Vec<Ipv4Addr> = numbers.iter().map(|number| behind(stage, 3 + number % 250)).collect();
+        // Which addresses is not to be known beforehand; of three digits each, so that none is the beginning of another. To the
+        // last one nothing is sent: who prints that prints all there are.
+        let first = packets::payload(1, seed())[0];
+        let mut targets: Vec<Ipv4Addr> = (0..4).map(|place| behind(stage, 100 + (first % 38) + 38 * place)).collect();
+        let other = targets.pop().unwrap_or(Ipv4Addr::UNSPECIFIED);
         stage.await_route(targets[0])?;
         // What was printed before is not about them.
         let mark = stage.program(place).printed();
@@ -56,6 +58,11 @@ fn reads(judge: &mut Judge<'_>) -> Result<()> {
         }
         let shown = |output: &str| targets.iter().all(|target| output.contains(&target.to_string()));
         if stage.wait_for_programs(|stage| Ok(shown(&stage.program(place).output_since(mark))))? {
+            if stage.program(place).output_since(mark).contains(&other.to_string()) {
+                let expected = "lines with the packets' addresses alone";
+                let observed = format!("it printed {other}, too, to which nothing was sent");
+                return Ok(Err(Box::new(Failure::new(expected, observed))));
+            }
             return Ok(Ok(()));
         }
         let list: Vec<_> = targets.iter().map(ToString::to_string).collect();
