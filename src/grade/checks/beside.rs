@@ -16,31 +16,28 @@ use crate::trace::sighting;
 /// The grader's own.
 pub fn only_in_the_tunnel(stage: &mut Stage<'_>, client: usize) -> Result<Found> {
     let tunnel = stage.topology().tunnel.clone();
-    let is_tunnels = |address: &[u8]| {
-        let Ok(octets) = <[u8; 4]>::try_from(address) else { return false };
-        let address = IpAddr::V4(octets.into());
-        tunnel.client_address.contains(&address) || tunnel.routes.iter().any(|net| net.contains(&address))
+    let is_tunnels = |packet: &[u8]| {
+        let is_near = |address: &[u8]| {
+            let Ok(octets) = <[u8; 4]>::try_from(address) else { return false };
+            let address = IpAddr::V4(octets.into());
+            tunnel.client_address.contains(&address) || tunnel.routes.iter().any(|net| net.contains(&address))
+        };
+        packet.len() >= HEADER && packet[0] >> 4 == 4 && (is_near(&packet[12..16]) || is_near(&packet[16..20]))
     };
     let wires: Vec<String> =
         stage.topology().hosts[client].interfaces.iter().map(|interface| interface.name.clone()).collect();
     for wire in &wires {
         for direction in [Direction::In, Direction::Out] {
-            let outside = stage.seen(0, client, wire, direction).find(|packet| {
-                packet.first().is_some_and(|byte| byte >> 4 == 4)
-                    && packet.len() >= HEADER
-                    && (is_tunnels(&packet[12..16]) || is_tunnels(&packet[16..20]))
-            });
+            let outside = stage.seen(0, client, wire, direction).find(|packet| is_tunnels(packet));
             if let Some(packet) = outside {
                 let observed = format!("{wire} of {} saw {}", tunnel.client, crate::packet::describe(packet));
                 let expected = "packets of the tunnel are on the wire in datagrams only";
                 return Ok(Err(Box::new(Failure::new(expected, observed))));
             }
             // And those that the client sends to the server's port alone. (From which one the server sends is its own affair.)
-            let beside = stage.seen(0, client, wire, direction).find(|packet| {
-                carried_elsewhere(packet, direction, tunnel.port).is_some_and(|inner| {
-                    inner.len() >= HEADER && (is_tunnels(&inner[12..16]) || is_tunnels(&inner[16..20]))
-                })
-            });
+            let is_beside =
+                |packet: &&[u8]| carried_elsewhere(packet, direction, tunnel.port).is_some_and(|it| is_tunnels(&it));
+            let beside = stage.seen(0, client, wire, direction).find(is_beside);
             if let Some(packet) = beside {
                 let observed = format!("{wire} of {} saw one in {}", tunnel.client, crate::packet::describe(packet));
                 let expected = format!("packets of the tunnel are sent to port {} of the server alone", tunnel.port);
@@ -51,7 +48,7 @@ pub fn only_in_the_tunnel(stage: &mut Stage<'_>, client: usize) -> Result<Found>
     Ok(Ok(()))
 }
 
-/// The IPv4 packet in another one: behind its header, or in a datagram that is not sent to this port.
+/// The packet in another one: behind its header, or in a datagram that is not sent to this port.
 fn carried_elsewhere(packet: &[u8], direction: Direction, port: u16) -> Option<Vec<u8>> {
     const IP_IN_IP: u8 = 4;
     let inner = match packet.get(9).copied() {
@@ -62,5 +59,5 @@ fn carried_elsewhere(packet: &[u8], direction: Direction, port: u16) -> Option<V
         }
         _ => None,
     };
-    inner.filter(|inner| inner.first().is_some_and(|byte| byte >> 4 == 4) && packets::is_packet(inner))
+    inner.filter(|inner| packets::is_packet(inner))
 }

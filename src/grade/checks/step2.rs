@@ -205,12 +205,7 @@ fn made_of(packet: &[u8], payloads: impl Iterator<Item = Vec<u8>>, before: &[Vec
 
 /// Whether a payload is a packet that the kernel sends through a new device by itself: over IPv6, or to many.
 fn is_kernels_own(payload: &[u8]) -> bool {
-    let word = |at: usize| payload.get(at..at + 2).map(|it| u16::from_be_bytes([it[0], it[1]]).into());
-    match payload.first().map(|byte| byte >> 4) {
-        Some(6) => word(4) == payload.len().checked_sub(40),
-        Some(4) => word(2) == Some(payload.len()) && payload.get(16).is_some_and(|byte| *byte >= 224),
-        _ => false,
-    }
+    packets::is_packet(payload) && (payload[0] >> 4 == 6 || payload[16] >= 224)
 }
 
 /// Whether each of these samples has come in one datagram only.
