@@ -97,6 +97,11 @@ impl<'s> Stage<'s> {
         &self.lab.topology
     }
 
+    /// How long a program may take to start.
+    pub fn start_timeout(&self) -> Duration {
+        self.start_timeout
+    }
+
     /// The place of a host.
     ///
     /// # Errors
@@ -377,6 +382,15 @@ impl<'s> Stage<'s> {
             }
         }
         Ok(())
+    }
+
+    /// Whether a host has another route than the default one for each network behind the tunnel.
+    ///
+    /// # Errors
+    /// The kernel does not tell.
+    pub fn has_routes(&self, host: &str) -> Result<bool> {
+        let mut all = self.lab.topology.tunnel.routes.iter();
+        all.try_fold(true, |so_far, network| Ok(so_far && self.has_route(host, *network)?))
     }
 
     /// Whether a host has another route than the default one for a network.

@@ -10,8 +10,12 @@ use crate::error::Result;
 use crate::grade::stage::Stage;
 use crate::net::Link;
 
-/// How long a device that outlives programs must have been open: `ip tuntap add` has it, too, while it makes it.
-const STEADY: Duration = Duration::from_millis(300);
+/// How long a device that is up must have been there: a program may make one only to see whether it can.
+const STEADY: Duration = Duration::from_millis(50);
+
+/// How long one of the wrong kind, and how long one that outlives programs must have been open: `ip tuntap add` has it, too, while
+/// it makes it.
+const STEADY_IF_ODD: Duration = Duration::from_millis(300);
 
 /// A device, and its addresses.
 type Device = (Link, Vec<IpNet>);
@@ -20,8 +24,8 @@ type Device = (Link, Vec<IpNet>);
 pub fn created(stage: &mut Stage<'_>, timeout: Duration, place: usize) -> Result<Found> {
     let host = stage.program(place).host().to_string();
     let expected = format!("a TUN device on {host}");
-    if let Some((link, _)) = held(stage, timeout, place, |_| true)? {
-        return Ok(of_the_right_kind(expected, &link));
+    if let Some((link, _)) = held(stage, timeout, place, Duration::ZERO, |_| true)? {
+        return Ok(of_the_right_kind(&expected, &link));
     }
     // One that was made to stay (TUNSETPERSIST) is there without a program, too.
     let without = stage.tun(&host)?.map(|(link, _)| format!("{} is there, but no program has it open; ", link.name));
@@ -43,8 +47,8 @@ pub fn is_up(stage: &mut Stage<'_>, timeout: Duration, place: usize, address: Op
     let wanted = address.map_or("an address".to_string(), |address| address.to_string());
     let expected = format!("a TUN device on {host} that is up and has {wanted}");
     // Who opens one that was made before may change its kind.
-    if let Some((link, _)) = held(stage, timeout, place, |(link, all)| link.up && all.iter().any(is_it))? {
-        return Ok(of_the_right_kind(format!("a TUN device on {host}"), &link));
+    if let Some((link, _)) = held(stage, timeout, place, STEADY, |(link, all)| link.up && all.iter().any(is_it))? {
+        return Ok(of_the_right_kind(&format!("a TUN device on {host}"), &link));
     }
     let observed = match stage.tun(&host)? {
         None => {
@@ -62,32 +66,41 @@ pub fn is_up(stage: &mut Stage<'_>, timeout: Duration, place: usize, address: Op
     Ok(Err(Box::new(Failure::new(expected, observed))))
 }
 
-/// Waits until a device like this is open on the host of the program at this place; in vain where that has ended.
+/// Waits until a device like this is open on the host of the program at this place, and has been for a while; in vain where the
+/// program has ended.
 fn held(
     stage: &mut Stage<'_>,
     timeout: Duration,
     place: usize,
+    steady: Duration,
     so: impl Fn(&Device) -> bool,
 ) -> Result<Option<Device>> {
     let host = stage.program(place).host().to_string();
-    let (mut found, mut since): (Option<Device>, _) = (None, None);
+    let (mut found, mut since): (Option<Device>, Option<(u32, Instant)>) = (None, None);
     stage.wait_to_start(timeout, |stage| {
         let runs = stage.program(place).runs();
         let open = stage.tun(&host)?.filter(|device| device.0.has_carrier && so(device));
-        since = open.is_some().then(|| since.unwrap_or_else(Instant::now));
-        let is_steady = |(link, _): &Device| !link.is_persistent || since.is_some_and(|it| it.elapsed() >= STEADY);
-        found = open.filter(is_steady);
+        since = open.as_ref().map(|(link, _)| match since {
+            Some((index, since)) if index == link.index => (index, since),
+            _ => (link.index, Instant::now()),
+        });
+        let age = since.map_or(Duration::ZERO, |(_, since)| since.elapsed());
+        let is_odd = |link: &Link| link.is_persistent || of_the_right_kind("", link).is_err();
+        found = open.filter(|(link, _)| age >= if is_odd(link) { STEADY_IF_ODD } else { steady });
         Ok(found.is_some() || !runs)
     })?;
     Ok(found)
 }
 
 /// Whether a device is a TUN device without packet information.
-fn of_the_right_kind(expected: String, link: &Link) -> Found {
+fn of_the_right_kind(expected: &str, link: &Link) -> Found {
     if link.is_tap {
         let failure = Failure {
             hint: Some("open it with IFF_TUN, not IFF_TAP".into()),
-            ..Failure::new(expected, format!("{} is a TAP device: its packets are Ethernet frames", link.name))
+            ..Failure::new(
+                expected.to_string(),
+                format!("{} is a TAP device: its packets are Ethernet frames", link.name),
+            )
         };
         return Err(Box::new(failure));
     }

@@ -2,11 +2,11 @@
 
 use std::collections::HashSet;
 use std::net::{IpAddr, Ipv4Addr, SocketAddrV4};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use super::step1::{self, seed};
 use super::{Failure, Found, Judge, SILENCE, device, gone, last_line};
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::grade::packets::{self, ECHO_REQUEST, HEADER, Header, ICMP, TCP, UDP};
 use crate::grade::stage::Stage;
 use crate::grade::submission::Role;
@@ -73,13 +73,32 @@ fn sends(judge: &mut Judge<'_>) -> Result<()> {
     Ok(())
 }
 
-/// Sets the route that the handout has the student set, unless the program has done so itself.
+/// Sets the route that the handout has the student set, unless the program has done so itself, and waits until the programs are
+/// ready for packets.
+///
+/// # Errors
+/// The grader's own.
 pub fn lead(stage: &mut Stage<'_>) -> Result<()> {
     let client = stage.topology().tunnel.client.clone();
-    // The kernel refuses a route through a device that is down.
-    let Some((tun, _)) = stage.tun(&client)?.filter(|(tun, _)| tun.up) else { return Ok(()) };
-    stage.lead_into(&client, &tun)?;
-    stage.settle()
+    let is_up = |stage: &Stage<'_>| Ok::<_, Error>(stage.tun(&client)?.map(|(tun, _)| tun).filter(|tun| tun.up));
+    let mut up = is_up(stage)?;
+    // A program may set its device down once more, or make it anew: the route goes with it.
+    let deadline = Instant::now() + stage.start_timeout();
+    while Instant::now() < deadline {
+        // The kernel refuses a route through a device that is down.
+        let Some(tun) = up else { break };
+        stage.lead_into(&client, &tun)?;
+        stage.settle()?;
+        up = is_up(stage)?;
+        if up.as_ref().is_some_and(|now| now.index == tun.index) && stage.has_routes(&client)? {
+            break;
+        }
+        stage.wait_to_start(stage.start_timeout(), |stage| {
+            up = is_up(stage)?;
+            Ok(up.is_some() || (0..stage.count()).any(|place| !stage.program(place).runs()))
+        })?;
+    }
+    Ok(())
 }
 
 /// A packet, and what it is called.
@@ -127,7 +146,7 @@ fn samples(stage: &Stage<'_>) -> Result<Vec<Sample>> {
 /// datagram whose payload it is.
 fn carried(stage: &mut Stage<'_>, sent: &[Sample]) -> Result<Result<Datagram, Box<Failure>>> {
     let Some(((packet, what), earlier)) = sent.split_last() else {
-        return Err(crate::error::Error::failed("there is no packet to send"));
+        return Err(Error::failed("there is no packet to send"));
     };
     let tunnel = stage.topology().tunnel.clone();
     let client = stage.host(&tunnel.client)?;
@@ -321,7 +340,7 @@ pub fn server_address(stage: &Stage<'_>) -> Result<SocketAddrV4> {
 pub fn listens(stage: &mut Stage<'_>, place: usize, to: SocketAddrV4, timeout: Duration) -> Result<Found> {
     let name = stage.program(place).host().to_string();
     let host = stage.host(&name)?;
-    let listening = |stage: &Stage<'_>| Ok::<_, crate::error::Error>(evidence::look_at(&stage.lab, host)?.is_bound(to));
+    let listening = |stage: &Stage<'_>| Ok::<_, Error>(evidence::look_at(&stage.lab, host)?.is_bound(to));
     let there = stage.wait_to_start(timeout, |stage| Ok(listening(stage)? || !stage.program(place).runs()))?;
     if listening(stage)? {
         return Ok(Ok(()));
